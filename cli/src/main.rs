@@ -1,0 +1,2 @@
+//! The gptjc binary.
+fn main() {}
