@@ -1,1 +1,14 @@
-//! What is computed.
+//! What is computed: the static training graph, its ops, reverse-mode autodiff, the reference interpreter, GPT-J with
+//! LoRA as graphs, and the format of the plan that a compiler makes of them.
+//!
+//! This crate knows nothing of CPUs and holds no tensor of a real model.
+#![forbid(unsafe_code)]
+
+pub mod attributes;
+pub mod autodiff;
+pub mod dtype;
+pub mod entities;
+pub mod graph;
+pub mod interp;
+pub mod ops;
+pub mod shape;
