@@ -10,5 +10,7 @@ pub mod dtype;
 pub mod entities;
 pub mod graph;
 pub mod interp;
+pub mod models;
 pub mod ops;
+pub mod plan;
 pub mod shape;

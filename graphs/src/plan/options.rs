@@ -190,11 +190,19 @@ pub struct CompileOptions {
     /// The machine.
     #[prost(message, required, tag = "9")]
     pub target: Target,
+    /// Windows of an optimizer step at most, accumulation included: the partial gradient sums are kept for so many.
+    #[prost(uint64, tag = "10")]
+    pub step_windows: u64,
 }
 
 impl CompileOptions {
     /// Which tensors training changes.
     pub fn trainable(&self) -> Trainable {
         if self.lora.is_some() { Trainable::Lora } else { Trainable::All }
+    }
+
+    /// Levels of the tree of partial sums over the windows of an optimizer step: one for each bit of their number.
+    pub fn tree_levels(&self) -> usize {
+        (u64::BITS - self.step_windows.max(1).leading_zeros()) as usize
     }
 }
