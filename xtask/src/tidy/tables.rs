@@ -134,4 +134,7 @@ pub(super) struct Stems<'a> {
 }
 
 /// One stem an op: what is no op, and what does not apply to an op.
-pub(super) const STEMS: Stems<'static> = Stems { helpers: &[], exemptions: &[] };
+pub(super) const STEMS: Stems<'static> = Stems {
+    helpers: &[Place { path: "check", reason: "what the shape rules of all ops share" }],
+    exemptions: &[],
+};
