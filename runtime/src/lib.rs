@@ -1,1 +1,4 @@
 //! Computing it.
+
+pub mod files;
+pub mod memory;
