@@ -1,5 +1,6 @@
 //! Computing it.
 
+pub mod adapter;
 pub mod files;
 pub mod memory;
 pub mod weights;
