@@ -3,4 +3,5 @@
 pub mod adapter;
 pub mod files;
 pub mod memory;
+pub mod train;
 pub mod weights;
