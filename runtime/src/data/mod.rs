@@ -1,0 +1,3 @@
+//! What a model is trained and judged on.
+
+pub mod pretokenized;
