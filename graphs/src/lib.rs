@@ -9,6 +9,8 @@ pub mod autodiff;
 pub mod dtype;
 pub mod entities;
 pub mod graph;
+pub mod hyper;
 pub mod interp;
 pub mod ops;
+pub mod philox;
 pub mod shape;
