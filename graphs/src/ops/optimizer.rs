@@ -1,7 +1,7 @@
 //! The end of an optimizer step: the norm of all gradients, the factor that divides and clips them, and AdamW.
 //!
-//! `hyper` is f32`[LEN]`, laid out by [`crate::hyper`]. Order of operations and rounding follow
-//! `torch.nn.utils.clip_grad_norm_` and `torch.optim.AdamW` for one tensor on a CPU.
+//! `hyper` is f32`[LEN]`, laid out by [`crate::hyper`]. The formulas are those of `torch.nn.utils.clip_grad_norm_` and
+//! `torch.optim.AdamW` for one tensor on a CPU; torch fuses or reorders some products, so last bits may differ.
 //!
 //! Does not: compute the learning rate or the bias corrections of a step; the trainer does.
 
