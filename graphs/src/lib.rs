@@ -16,3 +16,4 @@ pub mod ops;
 pub mod plan;
 pub mod philox;
 pub mod shape;
+pub mod text;
