@@ -12,3 +12,4 @@ pub mod graph;
 pub mod interp;
 pub mod ops;
 pub mod shape;
+pub mod text;
