@@ -14,3 +14,4 @@ pub mod interp;
 pub mod ops;
 pub mod philox;
 pub mod shape;
+pub mod text;
