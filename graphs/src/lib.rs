@@ -7,9 +7,11 @@
 pub mod attributes;
 pub mod autodiff;
 pub mod dtype;
+pub mod edit;
 pub mod entities;
 pub mod graph;
 pub mod interp;
 pub mod ops;
 pub mod shape;
 pub mod text;
+pub mod verify;
