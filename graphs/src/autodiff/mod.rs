@@ -16,6 +16,9 @@ use crate::ops::Op;
 use crate::shape::Extent;
 use std::collections::BTreeMap;
 
+#[cfg(test)]
+pub(crate) mod check;
+
 /// A gradient that cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum AutodiffError {

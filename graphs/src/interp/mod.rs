@@ -6,8 +6,10 @@
 //!
 //! Does not: run fast, or use memory sparingly.
 
+mod index;
 mod run;
 mod tensor;
 
+pub(crate) use index::index_below;
 pub use run::{EvalError, run};
 pub use tensor::{Data, Real, Tensor};

@@ -1,0 +1,193 @@
+//! Dropout with counter-based random numbers: the mask is computed where it is used and never stored.
+//!
+//! What is kept depends on the seed, the optimizer step, the global window, the offset of the slot in its window, the
+//! site (which dropout of the graph it is) and the column; never on where a slot lies in the micro-batch. The words
+//! are those of [`DropoutSite`].
+
+use super::check::{self, TypeError};
+use super::window::{COUNTER_WINDOW, ranges};
+use super::{AttributeError, Attributes, AutodiffError, EvalError, Operation, Real, Tensor, VjpContext};
+use crate::philox::{DropoutSite, MAX_SITES, MAX_WINDOW, keep_threshold};
+use crate::shape::{Dim, Extent, Extents, TensorType};
+
+/// `dropout %x, %window_table, %counter {p, site}`: each element of `x[M, D]` times `1 / (1 - p)`, or 0 with
+/// probability `p`.
+///
+/// `counter` i32`[4]` is (seed low, seed high, optimizer step, first global window of this micro-batch), bit patterns
+/// of u32. A slot in no window is 0.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dropout {
+    /// Share of elements that is dropped; at least 0 and less than 1.
+    pub p: f64,
+    /// Which dropout of the graph it is; less than [`MAX_SITES`].
+    pub site: usize,
+}
+
+impl Operation for Dropout {
+    const NAME: &'static str = "dropout";
+
+    fn from_attributes(attributes: &Attributes) -> Result<Self, AttributeError> {
+        attributes.only(&["p", "site"])?;
+        Ok(Self { p: attributes.get_float("p")?, site: attributes.get_int("site")? })
+    }
+
+    fn attributes(&self) -> Attributes {
+        Attributes::new().float("p", self.p).int("site", self.site)
+    }
+
+    fn infer(&self, operands: &[&TensorType]) -> Result<Vec<TensorType>, TypeError> {
+        let [x, table, counter] = check::operands(operands)?;
+        check::float(0, x, 2)?;
+        let windows = check::range_table(1, table, Extent::Windows)?;
+        check::index_vector(2, counter, Dim::fixed(4))?;
+        if !(0.0..1.0).contains(&self.p) {
+            return Err(check::attribute(
+                "p",
+                self.p,
+                "a share of at least 0 and less than 1 can be dropped",
+            ));
+        }
+        if self.site >= MAX_SITES {
+            let reason = format!("the counter tells {MAX_SITES} sites apart");
+            return Err(check::attribute("site", self.site, reason));
+        }
+        if x.dims[0].bound > windows.bound.saturating_mul(MAX_WINDOW) {
+            let expected =
+                format!("a matrix of at most {MAX_WINDOW} slots a window, which the counter tells apart");
+            return Err(check::mismatch(0, expected, x));
+        }
+        Ok(vec![x.clone()])
+    }
+
+    /// For `y = mask * x / (1 - p)`: `dx = mask * dy / (1 - p)`, with the mask of the same counter.
+    fn vjp(&self, rule: &mut VjpContext<'_>) -> Result<(), AutodiffError> {
+        let Some(dy) = rule.cotangent(0) else { return Ok(()) };
+        let (table, counter) = (rule.operand(1), rule.operand(2));
+        let dx = rule.push(self.clone(), &[dy, table, counter])?;
+        rule.contribute(0, dx);
+        Ok(())
+    }
+
+    fn evaluate<F: Real>(
+        &self,
+        operands: &[&Tensor<F>],
+        _results: &[&TensorType],
+        _extents: &Extents,
+    ) -> Result<Vec<Tensor<F>>, EvalError> {
+        let (x, counter) = (operands[0].floats()?, operands[2].ints()?);
+        let (slots, width) = (operands[0].dims[0], operands[0].dims[1]);
+        let site = DropoutSite::new([0, 1, 2, 3].map(|index| counter[index]), self.site as u16);
+        let first = counter[COUNTER_WINDOW].cast_unsigned();
+        let (threshold, factor) = (keep_threshold(self.p), F::from_f64(1.0 / (1.0 - self.p)));
+        let mut y = vec![F::zero(); x.len()];
+        for (window, range) in ranges(operands[1], slots)?.into_iter().enumerate() {
+            let global = first.wrapping_add(window as u32);
+            for (offset, slot) in range.enumerate() {
+                let too_long = |_| EvalError::Index {
+                    what: "offset of a slot in its window",
+                    index: offset as i64,
+                    bound: MAX_WINDOW,
+                };
+                let offset = u16::try_from(offset).map_err(too_long)?;
+                for column in 0..width {
+                    if site.keep_word(global, offset, column as u32) >= threshold {
+                        y[slot * width + column] = x[slot * width + column] * factor;
+                    }
+                }
+            }
+        }
+        Ok(vec![Tensor::float([slots, width], y)])
+    }
+
+    /// One product an element; making the words is integer work.
+    fn flops(&self, operands: &[&TensorType], _results: &[&TensorType]) -> u64 {
+        operands[0].elements() as u64
+    }
+
+    fn in_place(&self) -> &'static [(usize, usize)] {
+        &[(0, 0)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::autodiff::check::check_vjp;
+
+    /// `slots` rows of `width` ones after dropout; windows of these lengths, the first with this global index.
+    fn ones(op: &Dropout, lengths: &[usize], first: i32, width: usize) -> Vec<f32> {
+        let slots = lengths.iter().sum();
+        let table = lengths.iter().scan(0, |start, &length| {
+            *start += length;
+            Some([(*start - length) as i32, length as i32])
+        });
+        let table = Tensor::int([lengths.len(), 2], table.flatten().collect());
+        let x = Tensor::float([slots, width], vec![1f32; slots * width]);
+        let counter = Tensor::int([4], vec![-559_038_737, 42, 5, first]);
+        let y = op.evaluate(&[&x, &table, &counter], &[], &Extents::default()).unwrap();
+        y[0].floats().unwrap().to_vec()
+    }
+
+    #[test]
+    fn each_element_is_kept_by_its_word() {
+        let op = Dropout { p: 0.25, site: 3 };
+        let y = ones(&op, &[1, 2], 9, 6);
+        for (slot, (window, offset)) in [(9, 0), (10, 0), (10, 1)].into_iter().enumerate() {
+            for column in 0..6 {
+                let counter = [column / 4, 3 << 16 | offset, window, 5];
+                let words = crate::philox::philox4x32_10(counter, [0xdead_beef, 42]);
+                let expected = if words[column as usize % 4] >= 1 << 30 { 1.0 / 0.75 } else { 0.0 };
+                assert_eq!(y[slot * 6 + column as usize], expected as f32, "slot {slot}, column {column}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_cut_into_micro_batches_does_not_matter() {
+        let op = Dropout { p: 0.5, site: 0 };
+        let whole = ones(&op, &[3, 2, 4], 6, 8);
+        let parts = [ones(&op, &[3], 6, 8), ones(&op, &[2, 4], 7, 8)].concat();
+        assert_eq!(parts, whole);
+        assert_ne!(
+            ones(&Dropout { p: 0.5, site: 1 }, &[3, 2, 4], 6, 8),
+            whole,
+            "sites have masks of their own"
+        );
+    }
+
+    #[test]
+    fn the_kept_share_is_that_asked_for() {
+        let dropped =
+            ones(&Dropout { p: 0.05, site: 7 }, &[64, 64], 0, 1024).iter().filter(|&&y| y == 0.0).count();
+        // 131,072 draws: mean 6,553.6, standard deviation 78.9.
+        assert!((6240..6870).contains(&dropped), "{dropped} of 131072 were dropped");
+        assert!(ones(&Dropout { p: 0.0, site: 7 }, &[5], 0, 7).iter().all(|&y| y == 1.0));
+    }
+
+    #[test]
+    fn what_the_counter_cannot_tell_apart_is_refused() {
+        let table = TensorType::i32([Dim::windows(2), Dim::fixed(2)]);
+        let counter = TensorType::i32([Dim::fixed(4)]);
+        let infer = |p, site, slots| {
+            let x = TensorType::f32([Dim::slots(slots), Dim::fixed(3)]);
+            Dropout { p, site }.infer(&[&x, &table, &counter]).map(|_| ()).map_err(|error| error.to_string())
+        };
+        assert_eq!(infer(0.5, 65535, 131_072), Ok(()));
+        let message = "attribute `site` = 65536: the counter tells 65536 sites apart";
+        assert_eq!(infer(0.5, 65536, 8), Err(message.to_owned()));
+        let error = infer(0.5, 0, 131_073).unwrap_err();
+        assert!(error.starts_with("operand 0: expected a matrix of at most 65536 slots a window"), "{error}");
+        let message = "attribute `p` = 1: a share of at least 0 and less than 1 can be dropped";
+        assert_eq!(infer(1.0, 0, 8), Err(message.to_owned()));
+        assert!(infer(f64::NAN, 0, 8).is_err());
+    }
+
+    #[test]
+    fn a_mask_matches_finite_differences() {
+        check_vjp(
+            "graph @f(%x: batch \"x\" f32[slots:6, 5], %table: batch \"window_table\" i32[windows:2, 2], \
+             %counter: control \"counter\" i32[4]) { \
+             %y = dropout %x, %table, %counter {p = 0.5, site = 2} : f32[slots:6, 5] return \"y\" %y }",
+        );
+    }
+}
