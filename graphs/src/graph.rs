@@ -299,6 +299,21 @@ impl Graph {
     }
 }
 
+/// The parts of a graph, to break it in the verifier's tests.
+#[cfg(test)]
+pub(crate) struct PartsMut<'g> {
+    pub(crate) inputs: &'g mut Vec<Input>,
+    pub(crate) nodes: &'g mut PrimaryMap<NodeId, Node>,
+    pub(crate) values: &'g mut PrimaryMap<ValueId, Value>,
+}
+
+#[cfg(test)]
+impl Graph {
+    pub(crate) fn parts_mut(&mut self) -> PartsMut<'_> {
+        PartsMut { inputs: &mut self.inputs, nodes: &mut self.nodes, values: &mut self.values }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
