@@ -1,1 +1,3 @@
 //! Computing it.
+
+pub mod data;
