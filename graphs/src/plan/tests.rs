@@ -73,8 +73,12 @@ fn files_that_are_no_plan_of_this_version_are_refused() {
     let error = artifact::decode(b"PK\x03\x04").unwrap_err().to_string();
     assert!(error.starts_with("this is not a gptjc plan"), "{error}");
     let bytes = artifact::encode(&plan());
-    let error = artifact::decode(&bytes[..bytes.len() - 3]).unwrap_err().to_string();
+    let error = artifact::decode(&bytes[..bytes.len() / 2]).unwrap_err().to_string();
     assert!(error.starts_with("the plan is damaged"), "{error}");
+    // Cut between two fields, what is left is a message, but not a plan that holds.
+    for length in 0..bytes.len() {
+        assert!(artifact::decode(&bytes[..length]).is_err(), "cut after {length} bytes");
+    }
 }
 
 #[test]
