@@ -1,1 +1,19 @@
-//! How it is computed.
+//! How it is computed: passes from graph to graph, then lowering to a plan for one machine and one memory budget.
+//!
+//! [`compile`] is the whole: options in, [`Plan`](gptjc_graphs::plan::Plan) out. The order of the passes is in
+//! [`pipeline`] and nowhere else. Same options, same bytes of the plan.
+//!
+//! This crate knows machines as data and never sees a tensor's contents.
+#![forbid(unsafe_code)]
+
+mod compile;
+mod error;
+pub mod lower;
+pub mod memory;
+pub mod pass_manager;
+pub mod pipeline;
+pub mod precision;
+pub mod simplify;
+
+pub use compile::{MemoryNeed, compile, compile_with_micro_batch};
+pub use error::CompileError;

@@ -111,7 +111,7 @@ pub enum GraphError {
         /// Module of the node.
         module: String,
         /// What is wrong.
-        source: TypeError,
+        source: Box<TypeError>,
     },
     /// Two inputs with one name.
     #[error("in graph `{graph}`: input `{name}` is declared twice")]
@@ -189,7 +189,7 @@ impl Graph {
             graph: self.name.clone(),
             op: op.name(),
             module: self.module.clone(),
-            source,
+            source: Box::new(source),
         })?;
         let node = self.nodes.next_key();
         let results = result_types

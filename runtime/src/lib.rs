@@ -1,1 +1,13 @@
-//! Computing it.
+//! Computing it: kernels, executor, weights, data, training, adapters.
+//!
+//! The runtime sees of a model only its plan: it knows no graph and no GPT-J.
+
+pub mod adapter;
+pub mod data;
+pub mod executor;
+pub mod files;
+pub mod kernels;
+pub mod machine;
+pub mod memory;
+pub mod train;
+pub mod weights;

@@ -1,1 +1,3 @@
-//! Tests across crates.
+//! Tests across crates: what they share.
+
+pub mod golden;

@@ -1,0 +1,108 @@
+//! Options in, plan out.
+
+use crate::lower::lower;
+use crate::{CompileError, pass_manager, pipeline};
+use gptjc_graphs::models::gptj::training_program;
+use gptjc_graphs::plan::{CompileOptions, Plan, verify};
+
+/// Bytes that a plan needs while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryNeed {
+    /// Frozen weights, in the type that the kernels read.
+    pub weights: u64,
+    /// Parameters, state, batch, control and results.
+    pub persistent: u64,
+    /// Temporaries.
+    pub arena: u64,
+}
+
+impl MemoryNeed {
+    /// What `plan` needs.
+    pub fn of(plan: &Plan) -> Self {
+        Self { weights: plan.weight_bytes, persistent: plan.persistent_bytes, arena: plan.arena_bytes }
+    }
+
+    /// All of it.
+    pub fn total(&self) -> u64 {
+        self.weights + self.persistent + self.arena
+    }
+}
+
+/// Compiles `options`: with micro-batches of `options.micro_batch` windows, or, if that is 0, with the largest power of
+/// two that is at most the batch and fits the memory budget.
+///
+/// # Errors
+/// [`CompileError`] if an option is out of its range or the budget cannot be met.
+pub fn compile(options: &CompileOptions) -> Result<Plan, CompileError> {
+    check(options)?;
+    let budget = match options.memory_budget {
+        0 => options.target.memory_bytes,
+        bytes => bytes,
+    };
+    let mut candidates = match options.micro_batch {
+        0 => {
+            let largest = 1 << options.per_device_train_batch_size.ilog2();
+            std::iter::successors(Some(largest), |&windows| (windows > 1).then_some(windows / 2)).collect()
+        }
+        windows => vec![windows],
+    };
+    loop {
+        let micro_batch = candidates.remove(0);
+        let plan = compile_with_micro_batch(options, micro_batch as usize)?;
+        let need = MemoryNeed::of(&plan);
+        if need.total() <= budget {
+            return Ok(plan);
+        }
+        if candidates.is_empty() {
+            return Err(CompileError::Budget {
+                budget,
+                micro_batch,
+                max_seq_length: options.max_seq_length,
+                weights: need.weights,
+                persistent: need.persistent,
+                arena: need.arena,
+                needed: need.total(),
+            });
+        }
+    }
+}
+
+/// Compiles `options` for micro-batches of at most `micro_batch` windows, whatever memory that takes.
+///
+/// # Errors
+/// [`CompileError`] if an option is out of its range.
+pub fn compile_with_micro_batch(options: &CompileOptions, micro_batch: usize) -> Result<Plan, CompileError> {
+    let mut program = training_program(options, micro_batch)?;
+    let passes = pipeline::passes(options.precision());
+    let mut remarks = Vec::new();
+    for graph in program.graphs_mut() {
+        remarks.extend(pass_manager::run(&passes, graph)?);
+    }
+    let mut options = options.clone();
+    options.micro_batch = micro_batch as u64;
+    let mut plan = lower(&program.graphs(), &options)?;
+    plan.remarks = remarks;
+    verify::verify(&plan)?;
+    Ok(plan)
+}
+
+fn check(options: &CompileOptions) -> Result<(), CompileError> {
+    let sizes = [
+        ("per_device_train_batch_size", options.per_device_train_batch_size),
+        ("step_windows", options.step_windows),
+        ("max_seq_length", options.max_seq_length),
+    ];
+    for (option, value) in sizes {
+        if !(1..=1 << 24).contains(&value) {
+            let (expected, found) = (format!("a number from 1 to {}", 1 << 24), value.to_string());
+            return Err(CompileError::Option { option, expected, found });
+        }
+    }
+    // Bits do not depend on the micro-batch, but windows that fit no step are memory for nothing.
+    if options.micro_batch > options.step_windows {
+        let expected = format!("at most the {} windows of an optimizer step", options.step_windows);
+        let found = options.micro_batch.to_string();
+        return Err(CompileError::Option { option: "micro_batch", expected, found });
+    }
+    Ok(())
+}

@@ -1,0 +1,94 @@
+//! From graphs to a plan: every value gets a buffer, every node becomes a step.
+//!
+//! Inputs of one name in several graphs are one buffer. A result that is the new content of a parameter or of state is
+//! written where the old content lies, if the op may do so and nobody reads the old content later; anything else would
+//! be a wrong graph. Other outputs get buffers of their own, temporaries an offset in the arena.
+
+mod buffers;
+mod partition;
+
+use crate::CompileError;
+use crate::memory::arena;
+use buffers::{Assignment, BufferTable};
+use gptjc_graphs::graph::{Graph, Node};
+use gptjc_graphs::plan::{
+    ALIGNMENT, CompileOptions, EntryPoint, FORMAT_VERSION, KernelId, Memory, Plan, Step, Target,
+};
+
+/// Lowers the graphs of all entry points.
+///
+/// # Errors
+/// [`CompileError::Lower`] if a graph cannot be lowered.
+pub fn lower(graphs: &[&Graph], options: &CompileOptions) -> Result<Plan, CompileError> {
+    let mut table = BufferTable::default();
+    let mut entries = Vec::new();
+    let mut arena_bytes = 0;
+    for graph in graphs {
+        let assignment = buffers::assign(graph, &mut table)?;
+        let layout = arena::pack(&assignment.blocks);
+        for (&buffer, &block) in &assignment.block_of_buffer {
+            table.buffers[buffer as usize].offset = layout.offsets[block];
+        }
+        arena_bytes = arena_bytes.max(layout.bytes);
+        entries.push(entry(graph, &assignment, &options.target));
+    }
+    let persistent_bytes = place_persistent(&mut table);
+    let weight_bytes = |table: &BufferTable| {
+        let weights = table.buffers.iter().filter(|buffer| buffer.memory() == Memory::Weight);
+        weights.filter_map(|buffer| buffer.bytes()).sum()
+    };
+    Ok(Plan {
+        format_version: FORMAT_VERSION,
+        compiler_version: env!("CARGO_PKG_VERSION").to_owned(),
+        options: options.clone(),
+        weight_bytes: weight_bytes(&table),
+        buffers: table.buffers,
+        entries,
+        arena_bytes,
+        persistent_bytes,
+        remarks: Vec::new(),
+    })
+}
+
+/// Gives every persistent buffer its own place, in the order of declaration.
+fn place_persistent(table: &mut BufferTable) -> u64 {
+    let mut offset = 0;
+    for buffer in table.buffers.iter_mut().filter(|buffer| buffer.memory().is_persistent()) {
+        buffer.offset = offset;
+        offset += buffer.bytes().unwrap_or(0).next_multiple_of(ALIGNMENT);
+    }
+    offset
+}
+
+fn entry(graph: &Graph, assignment: &Assignment, target: &Target) -> EntryPoint {
+    let steps = graph.nodes().map(|(_, node)| step(graph, node, assignment, target)).collect();
+    EntryPoint { name: graph.name.clone(), steps, live_bytes: arena::live_bytes(&assignment.blocks) }
+}
+
+fn step(graph: &Graph, node: &Node, assignment: &Assignment, target: &Target) -> Step {
+    let bytes = |values: &[_]| values.iter().map(|&value| graph.ty(value).bytes() as u64).sum::<u64>();
+    Step {
+        kernel: kernel_id(graph, node, target).to_string(),
+        attributes: Step::encode_attributes(&node.op.attributes()),
+        operands: node.operands.iter().map(|&value| assignment.buffer(value)).collect(),
+        results: node.results.iter().map(|&value| assignment.buffer(value)).collect(),
+        partition: partition::of(graph, node, target),
+        module: node.module.clone(),
+        flops: graph.node_flops(node),
+        bytes: bytes(&node.operands) + bytes(&node.results),
+    }
+}
+
+/// The kernel of a node: its op, the floating-point types that it reads, and the target's instruction set.
+fn kernel_id(graph: &Graph, node: &Node, target: &Target) -> KernelId {
+    let mut dtypes: Vec<&str> = node
+        .operands
+        .iter()
+        .map(|&operand| graph.ty(operand).dtype)
+        .filter(|dtype| dtype.is_float())
+        .map(|dtype| dtype.name())
+        .collect();
+    dtypes.dedup();
+    let dtype = if dtypes.is_empty() { "f32".to_owned() } else { dtypes.join("_") };
+    KernelId { op: node.op.name().to_owned(), dtype, isa: target.isa.clone() }
+}

@@ -1,0 +1,43 @@
+//! The embedding, and a block: one layer norm, attention and MLP side by side, and the residual sum.
+
+use super::builder::{Batch, Builder, ModelError};
+use crate::entities::ValueId;
+use crate::ops::elementwise::Add;
+use crate::ops::embedding::Embedding;
+use crate::ops::layer_norm::LayerNorm;
+
+impl Builder<'_> {
+    /// `tokens[T] -> [T, D]`.
+    pub(super) fn embedding(&mut self, batch: &Batch) -> Result<ValueId, ModelError> {
+        self.graph.set_module("transformer.wte");
+        let vocab = self.options.model.vocab_size as usize;
+        let table = self.weight("transformer.wte.weight", &[vocab, self.width()])?;
+        Ok(self.graph.push1(Embedding, &[table, batch.tokens])?)
+    }
+
+    /// `x[M, D] -> [M, D]`, normalised over D.
+    pub(super) fn layer_norm(&mut self, module: &str, x: ValueId) -> Result<ValueId, ModelError> {
+        self.graph.set_module(module);
+        let weight = self.weight(&format!("{module}.weight"), &[self.width()])?;
+        let bias = self.weight(&format!("{module}.bias"), &[self.width()])?;
+        let epsilon = self.options.model.layer_norm_epsilon;
+        let node = self.graph.push(LayerNorm { epsilon }, &[x, weight, bias])?;
+        Ok(self.graph.node(node).results[0])
+    }
+
+    /// `x[T, D] -> [T, D]`.
+    pub(super) fn block(
+        &mut self,
+        layer: usize,
+        x: ValueId,
+        batch: &Batch,
+        rotary: (ValueId, ValueId),
+    ) -> Result<ValueId, ModelError> {
+        let h = self.layer_norm(&format!("transformer.h.{layer}.ln_1"), x)?;
+        let attention = self.attention(layer, h, batch, rotary)?;
+        let mlp = self.mlp(layer, h, batch)?;
+        self.graph.set_module(&format!("transformer.h.{layer}"));
+        let sum = self.graph.push1(Add, &[attention, mlp])?;
+        Ok(self.graph.push1(Add, &[sum, x])?)
+    }
+}

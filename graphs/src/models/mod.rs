@@ -1,0 +1,3 @@
+//! Models as graphs.
+
+pub mod gptj;

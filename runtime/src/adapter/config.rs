@@ -1,0 +1,194 @@
+//! `adapter_config.json`: what PEFT knows about an adapter besides its tensors.
+//!
+//! Only plain LoRA: `bias` is none, `fan_in_fan_out` false and so on for every adapter that exists here; the rest is
+//! refused (see `unsupported`) rather than kept in a field.
+
+use std::path::Path;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::{AdapterError, unsupported};
+
+/// Which modules an adapter targets, in the three forms that PEFT has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetModules {
+    /// Last parts of module names, sorted, each once: `["k_proj", "q_proj"]`.
+    Names(Vec<String>),
+    /// A regular expression over whole module names. It is kept, not evaluated: the tensors tell which modules it met.
+    Pattern(String),
+    /// `all-linear`: every linear layer but the language-model head.
+    AllLinear,
+}
+
+impl TargetModules {
+    /// The form with `names`, sorted and without repetitions.
+    pub fn names(names: impl IntoIterator<Item = impl Into<String>>) -> TargetModules {
+        let mut names: Vec<String> = names.into_iter().map(Into::into).collect();
+        names.sort();
+        names.dedup();
+        TargetModules::Names(names)
+    }
+
+    fn to_json(&self) -> Value {
+        match self {
+            TargetModules::Names(names) => names.clone().into(),
+            TargetModules::Pattern(pattern) => pattern.clone().into(),
+            TargetModules::AllLinear => "all-linear".into(),
+        }
+    }
+}
+
+/// The settings of a plain LoRA adapter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdapterConfig {
+    /// Name or directory of the model that it was trained on.
+    pub base_model_name_or_path: Option<String>,
+    /// Rank, at least 1.
+    pub r: usize,
+    /// Numerator of the scaling.
+    pub lora_alpha: f64,
+    /// Probability of dropping an input of A while training, in [0, 1).
+    pub lora_dropout: f64,
+    /// The adapted modules.
+    pub target_modules: TargetModules,
+    /// Scaling alpha / sqrt(r) instead of alpha / r.
+    pub use_rslora: bool,
+}
+
+/// What is written: in alphabetical order as PEFT does, and nothing that an old PEFT does not know.
+#[derive(Serialize)]
+struct Written<'a> {
+    base_model_name_or_path: Option<&'a str>,
+    bias: &'static str,
+    fan_in_fan_out: bool,
+    inference_mode: bool,
+    lora_alpha: Value,
+    lora_dropout: f64,
+    peft_type: &'static str,
+    r: usize,
+    target_modules: Value,
+    task_type: &'static str,
+    #[serde(skip_serializing_if = "is_false")]
+    use_rslora: bool, // newer than the rest, so only where it is needed
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+impl AdapterConfig {
+    /// What the product B·A is multiplied by: alpha / r, or alpha / sqrt(r) for rsLoRA.
+    pub fn scaling(&self) -> f64 {
+        let r = self.r as f64;
+        self.lora_alpha / if self.use_rslora { r.sqrt() } else { r }
+    }
+
+    /// Parses the text of the file at `path`, which is only named in errors.
+    ///
+    /// # Errors
+    /// [`AdapterError::Config`] for invalid settings, [`AdapterError::Unsupported`] for what gptjc does not compute.
+    pub fn from_json(text: &str, path: &Path) -> Result<AdapterConfig, AdapterError> {
+        let invalid = |reason| AdapterError::Config { path: path.to_owned(), reason };
+        let config: Map<String, Value> = serde_json::from_str(text)
+            .map_err(|error| invalid(format!("expected a JSON object with the settings: {error}")))?;
+        if let Some((setting, advice)) = unsupported::find(&config) {
+            return Err(AdapterError::Unsupported { path: path.to_owned(), setting, advice });
+        }
+        Settings(&config).read().map_err(invalid)
+    }
+
+    /// The text of adapter_config.json: the settings that every version of PEFT reads, in a fixed order.
+    pub fn to_json(&self) -> String {
+        let integral = self.lora_alpha.fract() == 0.0 && self.lora_alpha.abs() < 1e15;
+        let written = Written {
+            base_model_name_or_path: self.base_model_name_or_path.as_deref(),
+            bias: "none",
+            fan_in_fan_out: false,
+            inference_mode: true,
+            // PEFT declares an integer; write one wherever it is one.
+            lora_alpha: if integral { (self.lora_alpha as i64).into() } else { self.lora_alpha.into() },
+            lora_dropout: self.lora_dropout,
+            peft_type: "LORA",
+            r: self.r,
+            target_modules: self.target_modules.to_json(),
+            task_type: "CAUSAL_LM",
+            use_rslora: self.use_rslora,
+        };
+        // Strings, numbers and a map with string keys: serialisation has nothing to fail on.
+        serde_json::to_string_pretty(&written).unwrap_or_default() + "\n"
+    }
+}
+
+/// Typed access to the settings; errors are sentences that name the setting.
+struct Settings<'a>(&'a Map<String, Value>);
+
+impl Settings<'_> {
+    fn read(&self) -> Result<AdapterConfig, String> {
+        let r = self.value("r").and_then(Value::as_u64).filter(|r| *r > 0);
+        let r = r.ok_or_else(|| self.wrong("r", "an integer of 1 or more"))?;
+        let lora_dropout = self.number("lora_dropout", Some(0.0))?;
+        if !(0.0..1.0).contains(&lora_dropout) {
+            return Err(self.wrong("lora_dropout", "a number from 0 to below 1"));
+        }
+        Ok(AdapterConfig {
+            base_model_name_or_path: self.optional_text("base_model_name_or_path")?,
+            r: r as usize,
+            lora_alpha: self.number("lora_alpha", None)?,
+            lora_dropout,
+            target_modules: self.target_modules()?,
+            use_rslora: self.flag("use_rslora")?,
+        })
+    }
+
+    fn target_modules(&self) -> Result<TargetModules, String> {
+        let expected = "a list of module names, a regular expression or \"all-linear\"";
+        match self.value("target_modules") {
+            Some(Value::String(text)) if text == "all-linear" => Ok(TargetModules::AllLinear),
+            Some(Value::String(text)) if !text.is_empty() => Ok(TargetModules::Pattern(text.clone())),
+            Some(Value::Array(items)) if !items.is_empty() => {
+                let names: Option<Vec<&str>> = items.iter().map(Value::as_str).collect();
+                names.map(TargetModules::names).ok_or_else(|| self.wrong("target_modules", expected))
+            }
+            _ => Err(self.wrong("target_modules", expected)),
+        }
+    }
+
+    /// The setting, unless it is null.
+    fn value(&self, key: &str) -> Option<&Value> {
+        self.0.get(key).filter(|value| !value.is_null())
+    }
+
+    fn number(&self, key: &str, default: Option<f64>) -> Result<f64, String> {
+        match self.value(key) {
+            Some(value) => value.as_f64().ok_or_else(|| self.wrong(key, "a number")),
+            None => default.ok_or_else(|| self.wrong(key, "a number")),
+        }
+    }
+
+    fn flag(&self, key: &str) -> Result<bool, String> {
+        match self.value(key) {
+            Some(value) => value.as_bool().ok_or_else(|| self.wrong(key, "true or false")),
+            None => Ok(false),
+        }
+    }
+
+    fn optional_text(&self, key: &str) -> Result<Option<String>, String> {
+        match self.value(key) {
+            Some(Value::String(text)) => Ok(Some(text.clone())),
+            Some(_) => Err(self.wrong(key, "a string or null")),
+            None => Ok(None),
+        }
+    }
+
+    fn wrong(&self, key: &str, expected: &str) -> String {
+        let found = self.0.get(key).map_or("nothing".to_owned(), Value::to_string);
+        format!(
+            "`{key}`: expected {expected}, found {found}; correct it, or save the adapter again with PEFT"
+        )
+    }
+}
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

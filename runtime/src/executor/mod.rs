@@ -1,0 +1,179 @@
+//! Runs a plan: everything is bound once, then steps run tile by tile on a team of threads.
+//!
+//! In a run there is no allocation, no lock and no look-up: a step's kernel knows its memory, threads claim tiles from an
+//! atomic counter, and a barrier ends the step. Which thread computes a tile changes nothing.
+//!
+//! Does not: know what the entry points mean; see [`crate::train`].
+
+mod bind;
+mod team;
+
+use crate::kernels::{Element, Kernel, KernelError, View};
+use crate::memory::region::{OutOfMemory, Region};
+use crate::weights::WeightsError;
+use gptjc_graphs::plan::{Plan, verify::PlanError};
+use gptjc_graphs::shape::{Extents, TensorType};
+use std::collections::HashMap;
+use std::sync::Arc;
+use team::Team;
+
+pub use bind::WeightStore;
+
+/// A plan that cannot be bound or run.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecutorError {
+    /// The plan contradicts itself.
+    #[error("the plan contradicts itself: {0}; compile it again with `gptjc compile`")]
+    Plan(#[from] PlanError),
+    /// A step's kernel is missing or does not take its operands.
+    #[error("entry `{entry}`, step {step}: {source}")]
+    Kernel {
+        /// Entry point.
+        entry: String,
+        /// Index of the step.
+        step: usize,
+        /// What is wrong.
+        source: KernelError,
+    },
+    /// A weight of the plan cannot be had.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// Not enough memory.
+    #[error(transparent)]
+    Memory(#[from] OutOfMemory),
+    /// A buffer that the plan does not have.
+    #[error("the plan has no buffer `{0}`; compile it again with `gptjc compile`")]
+    NoBuffer(String),
+    /// A buffer of another type or size.
+    #[error("buffer `{name}` is {expected}; {found} do not fit")]
+    Data {
+        /// Name of the buffer.
+        name: String,
+        /// Its type.
+        expected: TensorType,
+        /// What was to be written or read.
+        found: String,
+    },
+    /// An entry point that the plan does not have.
+    #[error("the plan has no entry point `{0}`; compile it again with `gptjc compile`")]
+    NoEntry(String),
+    /// More data than the plan was compiled for.
+    #[error("the batch has {found} {extent}, the plan was compiled for at most {bound}")]
+    Extent {
+        /// Which extent.
+        extent: &'static str,
+        /// How much the batch has.
+        found: usize,
+        /// How much the plan takes.
+        bound: usize,
+    },
+    /// A thread of the team cannot be started.
+    #[error("cannot start a thread: {0}; lower --threads")]
+    Thread(#[from] std::io::Error),
+    /// A kernel panicked.
+    #[error("a kernel of entry `{0}` panicked: this is an error in gptjc, please report it")]
+    Panicked(String),
+}
+
+/// One bound entry point.
+struct BoundEntry {
+    name: String,
+    kernels: Vec<Box<dyn Kernel>>,
+    /// Largest bound of each extent among the entry's buffers.
+    bounds: Extents,
+}
+
+/// A plan bound to memory.
+struct Bound {
+    // Dropped first: the kernels hold views of what follows.
+    entries: Vec<BoundEntry>,
+    named: HashMap<String, View>,
+    scratch: usize,
+    _arena: Region,
+    _persistent: Region,
+    _weights: WeightStore,
+}
+
+/// A plan, ready to run.
+pub struct Executor {
+    bound: Arc<Bound>,
+    team: Team,
+    plan: Plan,
+}
+
+impl Executor {
+    /// Binds `plan` to fresh memory and to `weights`, with a team of `threads` threads.
+    ///
+    /// # Errors
+    /// [`ExecutorError`] if the plan does not hold, a kernel or weight is missing, or memory or threads are refused.
+    pub fn new(plan: Plan, weights: WeightStore, threads: usize) -> Result<Self, ExecutorError> {
+        let bound = Arc::new(bind::bind(&plan, weights)?);
+        let team = Team::new(threads, &bound)?;
+        Ok(Self { bound, team, plan })
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Threads of the team.
+    pub fn threads(&self) -> usize {
+        self.team.threads()
+    }
+
+    fn view(&self, name: &str) -> Result<&View, ExecutorError> {
+        self.bound.named.get(name).ok_or_else(|| ExecutorError::NoBuffer(name.to_owned()))
+    }
+
+    fn checked<T: Element>(&self, name: &str, elements: usize) -> Result<&View, ExecutorError> {
+        let view = self.view(name)?;
+        if view.ty().dtype != T::DTYPE || elements > view.ty().elements() {
+            let found = format!("{elements} elements of {}", T::DTYPE);
+            return Err(ExecutorError::Data { name: name.to_owned(), expected: view.ty().clone(), found });
+        }
+        Ok(view)
+    }
+
+    /// Writes the first elements of the buffer `name`; the rest is left alone.
+    ///
+    /// # Errors
+    /// [`ExecutorError`] if there is no such buffer, it has another type, or `data` are too many.
+    pub fn write<T: Element>(&mut self, name: &str, data: &[T]) -> Result<(), ExecutorError> {
+        let view = self.checked::<T>(name, data.len())?;
+        bind::copy_in(&mut self.team, view.clone(), data);
+        Ok(())
+    }
+
+    /// All elements of the buffer `name`.
+    ///
+    /// # Errors
+    /// [`ExecutorError`] if there is no such buffer or it has another type.
+    pub fn read<T: Element>(&mut self, name: &str) -> Result<Vec<T>, ExecutorError> {
+        let view = self.checked::<T>(name, 0)?;
+        Ok(bind::copy_out(&mut self.team, view.clone()))
+    }
+
+    /// Runs the entry point called `name`.
+    ///
+    /// # Errors
+    /// [`ExecutorError`] if there is no such entry point, the extents exceed the plan's bounds, or a kernel panics.
+    pub fn run(&mut self, name: &str, extents: &Extents) -> Result<(), ExecutorError> {
+        let entry = self.bound.entries.iter().position(|entry| entry.name == name);
+        let entry = entry.ok_or_else(|| ExecutorError::NoEntry(name.to_owned()))?;
+        let bounds = &self.bound.entries[entry].bounds;
+        let pairs = [
+            ("slots", extents.slots, bounds.slots),
+            ("labelled rows", extents.rows, bounds.rows),
+            ("windows", extents.windows, bounds.windows),
+            ("segments", extents.segments, bounds.segments),
+        ];
+        for (extent, found, bound) in pairs {
+            // An entry point without a dimension of this kind takes any extent of it.
+            if bound > 0 && found > bound {
+                return Err(ExecutorError::Extent { extent, found, bound });
+            }
+        }
+        if self.team.run(entry, extents) { Ok(()) } else { Err(ExecutorError::Panicked(name.to_owned())) }
+    }
+}

@@ -1,0 +1,135 @@
+//! From a step's kernel id to a bound kernel.
+
+use super::{Kernel, View};
+use super::{
+    cross_entropy, dropout, elementwise, embedding, gelu, layer_norm, masked_softmax, matmul, optimizer, rotary,
+    rows, segment_matmul, window,
+};
+use gptjc_graphs::attributes::{AttributeError, Attributes};
+use gptjc_graphs::plan::{KernelId, Partition};
+
+/// What a kernel is bound to.
+pub struct Call {
+    /// Kernel asked for.
+    pub kernel: KernelId,
+    /// The op's attributes.
+    pub attributes: Attributes,
+    /// How the work is cut into tiles.
+    pub partition: Partition,
+    /// Views of the operands, in the op's order.
+    pub operands: Vec<View>,
+    /// Views of the results, in the op's order.
+    pub results: Vec<View>,
+}
+
+/// A call that no kernel takes.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// There is no kernel of this name.
+    #[error("kernel `{0}` is not part of this gptjc; compile the plan again for this machine with `gptjc compile`")]
+    Unknown(KernelId),
+    /// The kernel does not take these operands.
+    #[error("kernel `{kernel}` does not take {what}")]
+    Operands {
+        /// The kernel.
+        kernel: KernelId,
+        /// What it does not take.
+        what: String,
+    },
+    /// Attributes that the kernel does not take.
+    #[error("kernel `{kernel}`: {source}")]
+    Attributes {
+        /// The kernel.
+        kernel: KernelId,
+        /// What is wrong with them.
+        source: AttributeError,
+    },
+}
+
+impl Call {
+    /// The operands, if there are `N`.
+    ///
+    /// # Errors
+    /// [`KernelError::Operands`] if there is another number.
+    pub fn operands<const N: usize>(&self) -> Result<[View; N], KernelError> {
+        self.operands.clone().try_into().map_err(|views: Vec<View>| self.refuse(format!("{} operands", views.len())))
+    }
+
+    /// The results, if there are `N`.
+    ///
+    /// # Errors
+    /// [`KernelError::Operands`] if there is another number.
+    pub fn results<const N: usize>(&self) -> Result<[View; N], KernelError> {
+        self.results.clone().try_into().map_err(|views: Vec<View>| self.refuse(format!("{} results", views.len())))
+    }
+
+    /// The error of a call that the kernel does not take.
+    pub fn refuse(&self, what: impl Into<String>) -> KernelError {
+        KernelError::Operands { kernel: self.kernel.clone(), what: what.into() }
+    }
+
+    /// The integer attribute `name`.
+    ///
+    /// # Errors
+    /// [`KernelError::Attributes`] if it is not there.
+    pub fn int(&self, name: &'static str) -> Result<usize, KernelError> {
+        self.attributes.get_int(name).map_err(|source| self.attribute_error(source))
+    }
+
+    /// The real attribute `name`.
+    ///
+    /// # Errors
+    /// [`KernelError::Attributes`] if it is not there.
+    pub fn float(&self, name: &'static str) -> Result<f64, KernelError> {
+        self.attributes.get_float(name).map_err(|source| self.attribute_error(source))
+    }
+
+    fn attribute_error(&self, source: AttributeError) -> KernelError {
+        KernelError::Attributes { kernel: self.kernel.clone(), source }
+    }
+}
+
+/// Binds the kernel that the call asks for.
+///
+/// # Errors
+/// [`KernelError`] if there is no such kernel or it does not take the operands or attributes.
+pub fn bind(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
+    if call.kernel.isa != "portable" {
+        return Err(KernelError::Unknown(call.kernel.clone()));
+    }
+    match call.kernel.op.as_str() {
+        "embedding" => embedding::bind_forward(call),
+        "embedding_grad" => embedding::bind_grad(call),
+        "layer_norm" => layer_norm::bind_forward(call),
+        "layer_norm_grad" => layer_norm::bind_grad(call),
+        "layer_norm_param_grad" => layer_norm::bind_param_grad(call),
+        "matmul" => matmul::bind_matmul(call),
+        "window_matmul" => matmul::bind_window(call),
+        "add" => elementwise::bind_add(call),
+        "bias_add" => elementwise::bind_bias_add(call),
+        "scale" => elementwise::bind_scale(call),
+        "cast" => elementwise::bind_cast(call),
+        "fill" => elementwise::bind_fill(call),
+        "rotary_table" => rotary::bind_table(call),
+        "rotary" => rotary::bind_rotary(call),
+        "segment_scores" => segment_matmul::bind_scores(call),
+        "segment_mix" => segment_matmul::bind_mix(call),
+        "segment_mix_transposed" => segment_matmul::bind_mix_transposed(call),
+        "masked_softmax" => masked_softmax::bind_forward(call),
+        "masked_softmax_grad" => masked_softmax::bind_grad(call),
+        "gelu_tanh" => gelu::bind_forward(call),
+        "gelu_tanh_grad" => gelu::bind_grad(call),
+        "dropout" => dropout::bind(call),
+        "gather_rows" => rows::bind_gather(call),
+        "scatter_rows" => rows::bind_scatter(call),
+        "cross_entropy" => cross_entropy::bind_forward(call),
+        "cross_entropy_grad" => cross_entropy::bind_grad(call),
+        "window_sum" => window::bind_sum(call),
+        "tree_accumulate" => window::bind_accumulate(call),
+        "tree_finish" => window::bind_finish(call),
+        "sum_squares" => optimizer::bind_sum_squares(call),
+        "clip_scale" => optimizer::bind_clip_scale(call),
+        "adamw" => optimizer::bind_adamw(call),
+        _ => Err(KernelError::Unknown(call.kernel.clone())),
+    }
+}

@@ -1,0 +1,57 @@
+//! Kernels: what a step of a plan runs.
+//!
+//! One op family, one file or folder, under the family's stem; each has a plain reference and is held against it. A
+//! kernel is bound once, to the memory of its operands and results, and then run tile by tile by any number of
+//! threads. Its results do not depend on the tiles or the threads: an element is computed whole by one tile, and sums
+//! have one order.
+//!
+//! Variants (instruction sets) are named in the kernel's id and chosen by the compiler; [`bind`] finds the one asked
+//! for and never another.
+//!
+//! `portable` is plain Rust: multiplications and additions are rounded apart (no fused multiply-add), and elementary
+//! functions come from the `libm` crate, so that its bits are the same on every machine and with every C library.
+
+mod bind;
+mod view;
+
+pub mod cross_entropy;
+pub mod dropout;
+pub mod elementwise;
+pub mod embedding;
+pub mod gelu;
+pub mod layer_norm;
+pub mod masked_softmax;
+pub mod matmul;
+pub mod optimizer;
+pub mod rotary;
+pub mod rows;
+pub mod segment_matmul;
+pub mod window;
+
+pub use bind::{Call, KernelError, bind};
+pub use view::{Element, View};
+
+use gptjc_graphs::shape::Extents;
+
+/// A kernel bound to its operands and results.
+pub trait Kernel: Send + Sync {
+    /// Number of tiles for these extents. Tiles are independent of each other.
+    fn tiles(&self, extents: &Extents) -> usize;
+
+    /// Scratch that [`run_tile`](Self::run_tile) needs, in f32 elements, for each thread.
+    fn scratch(&self) -> usize;
+
+    /// Computes one tile.
+    ///
+    /// # Safety
+    /// While it runs, nobody writes the call's operands, and nobody reads or writes the part of the results that
+    /// belongs to `tile`; the views' memory is alive; `extents` are within the bounds; `scratch` has at least
+    /// [`scratch`](Self::scratch) elements.
+    unsafe fn run_tile(&self, tile: usize, extents: &Extents, scratch: &mut [f32]);
+}
+
+/// The range of tile `tile` when `used` elements are cut into tiles of `size`.
+pub(crate) fn tile_range(tile: usize, size: usize, used: usize) -> std::ops::Range<usize> {
+    let start = (tile * size).min(used);
+    start..(start + size).min(used)
+}

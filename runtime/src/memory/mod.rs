@@ -1,0 +1,4 @@
+//! Memory that does not belong to Rust's allocator: mapped files, and anonymous regions that plans are bound to.
+
+pub mod mapped_file;
+pub mod region;

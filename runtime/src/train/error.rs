@@ -1,0 +1,83 @@
+//! What can go wrong in a training run.
+
+use crate::adapter::AdapterError;
+use crate::data::sampler::SamplerError;
+use crate::executor::ExecutorError;
+use crate::files::FileError;
+use crate::weights::WeightsError;
+
+/// A run that cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The plan cannot be bound or run.
+    #[error(transparent)]
+    Executor(#[from] ExecutorError),
+    /// The checkpoint is not what the plan was compiled for.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// The adapter is not what the plan was compiled for.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
+    /// The steps of the run cannot be counted.
+    #[error(transparent)]
+    Sampler(#[from] SamplerError),
+    /// A file cannot be written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The adapter was made with other settings than the plan.
+    #[error("{setting}: the plan was compiled for {plan}, the adapter has {adapter}; compile with the adapter's value")]
+    AdapterSetting {
+        /// Name of the setting.
+        setting: &'static str,
+        /// The plan's value.
+        plan: String,
+        /// The adapter's value.
+        adapter: String,
+    },
+    /// An adapter for a plan that trains all parameters.
+    #[error("the plan trains all parameters and has no adapter; compile with --trainable lora to start from one")]
+    NoAdapterInPlan,
+    /// A batch that the plan has no room for.
+    #[error(
+        "an optimizer step of {found} windows (batch times accumulation), the plan was compiled for at most {bound}; \
+         compile again with these --per-device-train-batch-size and --gradient-accumulation-steps"
+    )]
+    StepWindows {
+        /// Windows asked for.
+        found: usize,
+        /// Windows that the plan takes.
+        bound: usize,
+    },
+    /// A step without any label.
+    #[error(
+        "optimizer step {step}: none of its {windows} windows has a labelled token, so there is no loss; \
+         check the data, or raise --max-seq-length so that targets are not cut off"
+    )]
+    NoLabels {
+        /// Index of the step, from 1.
+        step: u64,
+        /// Windows of the step.
+        windows: usize,
+    },
+    /// A loss or a gradient that is no number.
+    #[error("optimizer step {step}: {what} is {value}; lower the learning rate, or check the data of this step")]
+    NotFinite {
+        /// Index of the step, from 1.
+        step: u64,
+        /// What is not finite.
+        what: &'static str,
+        /// Its value.
+        value: f32,
+    },
+    /// The model directory cannot be copied from.
+    #[error("cannot read `{}`: {source}", path.display())]
+    Read {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The trained tensors cannot be written as safetensors.
+    #[error("cannot write the trained tensors: {0}")]
+    Safetensors(#[from] safetensors::SafeTensorError),
+}

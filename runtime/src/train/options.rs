@@ -1,0 +1,59 @@
+//! What is decided when a run starts, not when its plan is compiled.
+
+/// Options of a training run; the names are those of Hugging Face's `TrainingArguments`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainOptions {
+    /// Learning rate at the end of the warm-up.
+    pub learning_rate: f64,
+    /// AdamW's decoupled weight decay.
+    pub weight_decay: f64,
+    /// AdamW's decay of the first moment.
+    pub beta1: f64,
+    /// AdamW's decay of the second moment.
+    pub beta2: f64,
+    /// AdamW's epsilon.
+    pub epsilon: f64,
+    /// The gradient's global norm is clipped to this; 0 or less for no clipping.
+    pub max_grad_norm: f64,
+    /// Optimizer steps of linear warm-up.
+    pub warmup_steps: u64,
+    /// Windows of a batch.
+    pub per_device_train_batch_size: usize,
+    /// Batches of an optimizer step.
+    pub gradient_accumulation_steps: usize,
+    /// Passes over the data.
+    pub num_train_epochs: f64,
+    /// Optimizer steps; overrides the epochs.
+    pub max_steps: Option<u64>,
+    /// Seed of the adapters' initialisation, of dropout and of the order of the data.
+    pub seed: u64,
+    /// Optimizer steps between entries of the log.
+    pub logging_steps: u64,
+    /// Threads, the caller's included.
+    pub threads: usize,
+    /// A new order of the windows every epoch; false for the order given.
+    pub shuffle: bool,
+}
+
+impl Default for TrainOptions {
+    /// The defaults of the reference workflow.
+    fn default() -> Self {
+        Self {
+            learning_rate: 5e-5,
+            weight_decay: 0.0,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            max_grad_norm: 1.0,
+            warmup_steps: 0,
+            per_device_train_batch_size: 8,
+            gradient_accumulation_steps: 1,
+            num_train_epochs: 3.0,
+            max_steps: None,
+            seed: 42,
+            logging_steps: 500,
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            shuffle: true,
+        }
+    }
+}

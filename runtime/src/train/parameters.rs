@@ -1,0 +1,150 @@
+//! Parameters: where they come from and where they go.
+
+use super::{TrainError, Trainer};
+use crate::adapter::{Adapter, AdapterConfig, AdapterTensor, TargetModules};
+use crate::files::atomic;
+use crate::weights::{Checkpoint, TensorSpec, convert};
+use gptjc_graphs::plan::{LoraOptions, Memory, Plan};
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+/// What training starts from.
+pub enum Start {
+    /// New adapters as PEFT initialises them, or the checkpoint's own tensors if all are trained.
+    Fresh,
+    /// An adapter that was trained before; its name for messages.
+    Adapter(Adapter, String),
+}
+
+/// Files of a model directory that describe the model or its tokenizer; copied beside trained weights.
+const COMPANIONS: [&str; 9] = [
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "README.md",
+];
+
+fn specs(plan: &Plan) -> Vec<TensorSpec> {
+    plan.buffers_in(Memory::Parameter)
+        .map(|buffer| {
+            let shape: Vec<usize> = buffer.dims.iter().map(|dim| dim.bound as usize).collect();
+            TensorSpec::new(buffer.name.clone(), shape)
+        })
+        .collect()
+}
+
+/// The settings of the plan's adapters, as PEFT has them.
+fn adapter_config(plan: &Plan, lora: &LoraOptions, base_model: Option<String>) -> AdapterConfig {
+    let _ = plan;
+    AdapterConfig {
+        base_model_name_or_path: base_model,
+        r: lora.rank as usize,
+        lora_alpha: lora.alpha,
+        lora_dropout: lora.dropout,
+        target_modules: TargetModules::names(lora.targets.iter().cloned()),
+        use_rslora: lora.use_rslora,
+    }
+}
+
+/// The first values of every parameter of the plan.
+pub(super) fn initial(
+    plan: &Plan,
+    checkpoint: &Checkpoint,
+    start: Start,
+    seed: u64,
+) -> Result<Vec<(String, Vec<f32>)>, TrainError> {
+    let specs = specs(plan);
+    let adapter = match (&plan.options.lora, start) {
+        (Some(lora), Start::Fresh) => {
+            Adapter::initialise(adapter_config(plan, lora, None), &specs, seed)?
+        }
+        (Some(lora), Start::Adapter(adapter, label)) => {
+            adapter.check(&specs, lora.rank as usize, &label)?;
+            check_settings(lora, &adapter.config)?;
+            adapter
+        }
+        (None, Start::Fresh) => {
+            let read = |spec: &TensorSpec| {
+                let tensor = checkpoint.tensor(&spec.name)?;
+                Some((spec.name.clone(), convert::read_f32(&tensor)))
+            };
+            return Ok(specs.iter().filter_map(read).collect());
+        }
+        (None, Start::Adapter(..)) => return Err(TrainError::NoAdapterInPlan),
+    };
+    Ok(adapter.tensors.into_iter().map(|(name, tensor)| (name, tensor.values)).collect())
+}
+
+/// Refuses an adapter whose function would be another under the plan's settings.
+fn check_settings(lora: &LoraOptions, config: &AdapterConfig) -> Result<(), TrainError> {
+    let scaling = (lora.scaling(), config.scaling());
+    if scaling.0 != scaling.1 {
+        return Err(TrainError::AdapterSetting {
+            setting: "scaling (lora_alpha over r, or over its root with rsLoRA)",
+            plan: scaling.0.to_string(),
+            adapter: scaling.1.to_string(),
+        });
+    }
+    Ok(())
+}
+
+impl Trainer {
+    /// Every parameter, by name, with its shape.
+    ///
+    /// # Errors
+    /// [`TrainError::Executor`] if the plan and its memory disagree.
+    pub fn parameters(&mut self) -> Result<BTreeMap<String, AdapterTensor>, TrainError> {
+        let specs = specs(self.plan());
+        let mut tensors = BTreeMap::new();
+        for TensorSpec { name, shape } in specs {
+            let values = self.executor().read::<f32>(&name)?;
+            tensors.insert(name, AdapterTensor { shape, values });
+        }
+        Ok(tensors)
+    }
+
+    /// Writes what was trained into `dir`: PEFT's adapter files, or a Hugging Face model directory if all parameters
+    /// were trained. Each file appears whole.
+    ///
+    /// # Errors
+    /// [`TrainError`] if a file cannot be written; what was there before stays.
+    pub fn save(&mut self, dir: &Path) -> Result<(), TrainError> {
+        let tensors = self.parameters()?;
+        match self.plan().options.lora.clone() {
+            Some(lora) => {
+                let base_model = self.checkpoint().dir().to_str().map(str::to_owned);
+                let config = adapter_config(self.plan(), &lora, base_model);
+                Adapter { config, tensors }.save(dir)?;
+            }
+            None => self.save_model(dir, &tensors)?,
+        }
+        Ok(())
+    }
+
+    fn save_model(&self, dir: &Path, tensors: &BTreeMap<String, AdapterTensor>) -> Result<(), TrainError> {
+        let mut views = Vec::with_capacity(tensors.len());
+        for (name, tensor) in tensors {
+            let bytes = bytemuck::cast_slice(&tensor.values);
+            views.push((name.clone(), TensorView::new(Dtype::F32, tensor.shape.clone(), bytes)?));
+        }
+        let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+        let bytes = safetensors::serialize(views, Some(metadata))?;
+        std::fs::create_dir_all(dir).map_err(|source| TrainError::Read { path: dir.to_owned(), source })?;
+        for name in COMPANIONS {
+            let source_path = self.checkpoint().dir().join(name);
+            match std::fs::read(&source_path) {
+                Ok(content) => atomic::write_bytes(&dir.join(name), &content)?,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(source) => return Err(TrainError::Read { path: source_path, source }),
+            }
+        }
+        Ok(atomic::write_bytes(&dir.join("model.safetensors"), &bytes)?)
+    }
+}

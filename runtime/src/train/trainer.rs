@@ -1,0 +1,194 @@
+//! One optimizer step at a time.
+
+use super::hyper_parameters::hyper_parameters;
+use super::parameters::{self, Start};
+use super::{LinearSchedule, TrainError, TrainOptions};
+use crate::data::micro_batch::MicroBatch;
+use crate::data::window::Window;
+use crate::executor::{Executor, WeightStore};
+use crate::weights::{Checkpoint, TensorSpec};
+use gptjc_graphs::plan::{Memory, Plan};
+use gptjc_graphs::shape::Extents;
+use std::sync::Arc;
+
+/// What an optimizer step did.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepReport {
+    /// Index of the step, from 1.
+    pub step: u64,
+    /// Mean loss over the labelled tokens of the step.
+    pub loss: f32,
+    /// Global norm of the gradient before clipping.
+    pub grad_norm: f32,
+    /// Learning rate that the step used.
+    pub learning_rate: f64,
+    /// Token slots that were computed.
+    pub tokens: usize,
+    /// Of them, those with a label.
+    pub labelled: usize,
+}
+
+/// What an evaluation found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Evaluation {
+    /// Mean loss over the labelled tokens.
+    pub loss: f64,
+    /// Labelled tokens.
+    pub labelled: usize,
+}
+
+/// A bound plan in training.
+pub struct Trainer {
+    executor: Executor,
+    checkpoint: Arc<Checkpoint>,
+    options: TrainOptions,
+    batch: MicroBatch,
+    done: u64,
+}
+
+impl Trainer {
+    /// Binds `plan` to the weights of `checkpoint` and to parameters from `start`.
+    ///
+    /// # Errors
+    /// [`TrainError`] if checkpoint or adapter are not what the plan was compiled for, or memory is refused.
+    pub fn new(
+        plan: Plan,
+        checkpoint: Arc<Checkpoint>,
+        start: Start,
+        options: TrainOptions,
+    ) -> Result<Self, TrainError> {
+        check_step_windows(&plan, &options)?;
+        checkpoint.check(&checkpoint_specs(&plan))?;
+        let initial = parameters::initial(&plan, &checkpoint, start, options.seed)?;
+        let compile = &plan.options;
+        let batch = MicroBatch::with_capacity(compile.micro_batch as usize, compile.max_seq_length as usize);
+        let weights = WeightStore::new(Arc::clone(&checkpoint));
+        let mut executor = Executor::new(plan, weights, options.threads)?;
+        for (name, values) in initial {
+            executor.write(&name, &values)?;
+        }
+        executor.run("setup", &Extents::default())?;
+        Ok(Self { executor, checkpoint, options, batch, done: 0 })
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        self.executor.plan()
+    }
+
+    /// The options of the run.
+    pub fn options(&self) -> &TrainOptions {
+        &self.options
+    }
+
+    /// The checkpoint that was bound.
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    /// The executor, to read buffers by name.
+    pub fn executor(&mut self) -> &mut Executor {
+        &mut self.executor
+    }
+
+    /// One optimizer step over `windows`, which are its windows 0, 1, ... in the order of every sum.
+    ///
+    /// # Errors
+    /// [`TrainError`] if the step has no label, or its loss or gradient are not finite.
+    pub fn step(&mut self, windows: &[&Window], schedule: &LinearSchedule) -> Result<StepReport, TrainError> {
+        let (step, learning_rate) = (self.done + 1, schedule.rate(self.done));
+        let (tokens, labelled) = self.accumulate(windows)?;
+        if labelled == 0 {
+            return Err(TrainError::NoLabels { step, windows: windows.len() });
+        }
+        self.executor.write("totals", &[windows.len() as i32, labelled as i32])?;
+        self.executor.write("hyper", &hyper_parameters(&self.options, self.done, learning_rate))?;
+        self.executor.run("apply", &Extents::default())?;
+        let loss_sum = self.executor.read::<f32>("loss")?[0];
+        let loss = (f64::from(loss_sum) / labelled as f64) as f32;
+        let grad_norm = self.executor.read::<f32>("grad_norm")?[0];
+        for (what, value) in [("the loss", loss), ("the gradient's norm", grad_norm)] {
+            if !value.is_finite() {
+                return Err(TrainError::NotFinite { step, what, value });
+            }
+        }
+        self.done += 1;
+        Ok(StepReport { step, loss, grad_norm, learning_rate, tokens, labelled })
+    }
+
+    /// Forward and backward of all `windows`, in micro-batches; returns token slots and labelled ones.
+    pub fn accumulate(&mut self, windows: &[&Window]) -> Result<(usize, usize), TrainError> {
+        let (mut tokens, mut labelled) = (0, 0);
+        let micro_batch = self.plan().options.micro_batch as usize;
+        for (index, chunk) in windows.chunks(micro_batch).enumerate() {
+            let extents = self.load(chunk)?;
+            let seed = self.options.seed;
+            let first = index * micro_batch;
+            let counter = [seed as u32, (seed >> 32) as u32, self.done as u32, first as u32];
+            self.executor.write("counter", &counter.map(|word| word.cast_signed()))?;
+            self.executor.run("micro_step", &extents)?;
+            tokens += extents.slots;
+            labelled += extents.rows;
+        }
+        Ok((tokens, labelled))
+    }
+
+    /// Loss of `windows` without dropout; parameters stay as they are.
+    ///
+    /// # Errors
+    /// [`TrainError::NoLabels`] if no window has a label.
+    pub fn evaluate(&mut self, windows: &[&Window]) -> Result<Evaluation, TrainError> {
+        let (mut sum, mut labelled) = (0.0, 0);
+        for chunk in windows.chunks(self.plan().options.micro_batch as usize) {
+            let extents = self.load(chunk)?;
+            self.executor.run("forward", &extents)?;
+            let losses = self.executor.read::<f32>("window_loss")?;
+            sum += losses[..extents.windows].iter().map(|&loss| f64::from(loss)).sum::<f64>();
+            labelled += extents.rows;
+        }
+        if labelled == 0 {
+            return Err(TrainError::NoLabels { step: self.done, windows: windows.len() });
+        }
+        Ok(Evaluation { loss: sum / labelled as f64, labelled })
+    }
+
+    /// Writes a micro-batch into the plan's buffers.
+    fn load(&mut self, windows: &[&Window]) -> Result<Extents, TrainError> {
+        self.batch.pack(windows);
+        let (batch, executor) = (&self.batch, &mut self.executor);
+        executor.write("tokens", &batch.tokens)?;
+        executor.write("position", &batch.positions)?;
+        executor.write("segment", &batch.segment)?;
+        executor.write("segment_table", batch.segment_table.as_flattened())?;
+        executor.write("window_table", batch.window_table.as_flattened())?;
+        executor.write("labelled", &batch.labelled)?;
+        executor.write("labels", &batch.labels)?;
+        executor.write("row_table", batch.row_table.as_flattened())?;
+        Ok(Extents {
+            slots: batch.tokens.len(),
+            rows: batch.labelled.len(),
+            windows: batch.window_table.len(),
+            segments: batch.segment_table.len(),
+        })
+    }
+}
+
+fn check_step_windows(plan: &Plan, options: &TrainOptions) -> Result<(), TrainError> {
+    let found = options.per_device_train_batch_size * options.gradient_accumulation_steps;
+    // The tree has one level for each bit of the number of windows.
+    let bound = (1usize << plan.options.tree_levels()) - 1;
+    if found > bound { Err(TrainError::StepWindows { found, bound }) } else { Ok(()) }
+}
+
+/// What the plan expects of the checkpoint: its frozen weights, and its parameters if it has no adapters.
+fn checkpoint_specs(plan: &Plan) -> Vec<TensorSpec> {
+    let all = plan.options.lora.is_none();
+    plan.buffers
+        .iter()
+        .filter(|buffer| buffer.memory() == Memory::Weight || (all && buffer.memory() == Memory::Parameter))
+        .map(|buffer| {
+            let shape: Vec<usize> = buffer.dims.iter().map(|dim| dim.bound as usize).collect();
+            TensorSpec::new(buffer.name.clone(), shape)
+        })
+        .collect()
+}

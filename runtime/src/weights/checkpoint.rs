@@ -1,0 +1,258 @@
+//! A Hugging Face model directory, opened without reading its tensors.
+//!
+//! Reads `model.safetensors`, or the shards that `model.safetensors.index.json` lists (the single file wins if
+//! both are there, as in transformers). Names are those of GPTJForCausalLM, `transformer.h.0...`: a
+//! checkpoint of GPTJModel, whose names lack `transformer.`, is read under the full names.
+//! The buffers `attn.bias` and `attn.masked_bias` of older checkpoints hold no weights and are left out.
+//! Does not: convert (see [`super::convert`]), or look outside the directory (symbolic links are followed: the
+//! Hugging Face cache is made of them).
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use safetensors::Dtype;
+
+use super::error::TensorProblem;
+use super::safetensors_file::Entry;
+use super::{SafetensorsFile, TensorSpec, WeightsError, index};
+
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+const PICKLES: [&str; 2] = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
+const PREFIX: &str = "transformer.";
+
+/// Element types of weights that are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WeightDtype {
+    /// 32-bit IEEE.
+    F32,
+    /// 16-bit IEEE.
+    F16,
+    /// The upper half of an f32.
+    Bf16,
+}
+
+impl WeightDtype {
+    /// The type of the same name in safetensors, or none if it is not a weight's.
+    pub fn from_safetensors(dtype: Dtype) -> Option<WeightDtype> {
+        match dtype {
+            Dtype::F32 => Some(WeightDtype::F32),
+            Dtype::F16 => Some(WeightDtype::F16),
+            Dtype::BF16 => Some(WeightDtype::Bf16),
+            _ => None, // a foreign enum, open by declaration
+        }
+    }
+
+    /// Bytes of one element.
+    pub const fn size(self) -> usize {
+        match self {
+            WeightDtype::F32 => 4,
+            WeightDtype::F16 | WeightDtype::Bf16 => 2,
+        }
+    }
+}
+
+/// A tensor in its mapped file.
+#[derive(Clone, Copy, Debug)]
+pub struct TensorView<'a> {
+    /// Its name, with the prefix `transformer.`.
+    pub name: &'a str,
+    /// Element type of `bytes`.
+    pub dtype: WeightDtype,
+    /// Dimensions, outermost first.
+    pub shape: &'a [usize],
+    /// Elements, little-endian, row-major, of any alignment.
+    pub bytes: &'a [u8],
+    /// The file it is in.
+    pub file: &'a Path,
+    /// First byte of the tensor in that file.
+    pub offset: u64,
+}
+
+impl TensorView<'_> {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.bytes.len() / self.dtype.size()
+    }
+
+    /// True if a dimension is zero.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+}
+
+/// The mapped weights of a model directory.
+#[derive(Debug)]
+pub struct Checkpoint {
+    dir: PathBuf,
+    files: Vec<SafetensorsFile>,
+    /// Full name to (index into `files`, name in that file).
+    tensors: BTreeMap<String, (usize, String)>,
+    /// True if the names in the files lack the prefix.
+    base_model_only: bool,
+}
+
+impl Checkpoint {
+    /// Opens the weights of the model directory `dir` and checks its files; reads no tensor.
+    ///
+    /// # Errors
+    /// [`WeightsError`] for a missing directory or file, pickles only, an index that is invalid or does not belong to its
+    /// shards, and for truncated or foreign files.
+    pub fn open(dir: &Path) -> Result<Checkpoint, WeightsError> {
+        if !dir.is_dir() {
+            return Err(WeightsError::NotADirectory { dir: dir.to_owned() });
+        }
+        let files = if dir.join(SINGLE).exists() {
+            vec![SafetensorsFile::open(&dir.join(SINGLE))?]
+        } else if dir.join(INDEX).exists() {
+            open_shards(dir)?
+        } else if let Some(file) = PICKLES.into_iter().find(|file| dir.join(file).exists()) {
+            return Err(WeightsError::OnlyPickle { dir: dir.to_owned(), file });
+        } else {
+            return Err(WeightsError::NoWeights { dir: dir.to_owned() });
+        };
+        let (tensors, base_model_only) = name_table(&files)?;
+        Ok(Checkpoint { dir: dir.to_owned(), files, tensors, base_model_only })
+    }
+
+    /// The names of all tensors (with the prefix `transformer.`), sorted; old buffers left out.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// The tensor `name`, or none if it is absent or not f32, f16 or bf16 ([`Checkpoint::check`] tells which).
+    pub fn tensor(&self, name: &str) -> Option<TensorView<'_>> {
+        let (name, (file, inner)) = self.tensors.get_key_value(name)?;
+        let file = &self.files[*file];
+        let entry = file.entries().get(inner)?;
+        Some(TensorView {
+            name,
+            dtype: WeightDtype::from_safetensors(entry.dtype)?,
+            shape: &entry.shape,
+            bytes: file.bytes(entry),
+            file: file.path(),
+            offset: entry.start as u64,
+        })
+    }
+
+    /// The directory it was opened from.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Checks that every tensor of `specs` is there with its shape and a dtype that is read.
+    ///
+    /// Returns a warning, one sentence each, for every tensor that `specs` does not name.
+    ///
+    /// # Errors
+    /// [`WeightsError::Mismatch`] with all tensors that do not fit.
+    pub fn check(&self, specs: &[TensorSpec]) -> Result<Vec<String>, WeightsError> {
+        let problems: Vec<TensorProblem> = specs.iter().filter_map(|spec| self.problem(spec)).collect();
+        if !problems.is_empty() {
+            return Err(WeightsError::Mismatch { dir: self.dir.clone(), problems });
+        }
+        let expected: std::collections::HashSet<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
+        let unused = self.tensors.iter().filter(|(name, _)| !expected.contains(name.as_str()));
+        Ok(unused
+            .map(|(name, (file, _))| {
+                let file = file_name(&self.files[*file]);
+                format!("tensor `{name}` in {file} is not part of the model and is not used")
+            })
+            .collect())
+    }
+
+    fn problem(&self, spec: &TensorSpec) -> Option<TensorProblem> {
+        let name = spec.name.clone();
+        let Some((file, entry)) = self.entry(&spec.name) else {
+            return Some(if self.base_model_only && name.starts_with("lm_head.") {
+                TensorProblem::NoHead { name }
+            } else {
+                TensorProblem::Missing { name, shape: spec.shape.clone() }
+            });
+        };
+        if entry.shape != spec.shape {
+            let (expected, found) = (spec.shape.clone(), entry.shape.clone());
+            return Some(TensorProblem::Shape { name, file: file_name(file), expected, found });
+        }
+        if WeightDtype::from_safetensors(entry.dtype).is_none() {
+            return Some(TensorProblem::Dtype { name, file: file_name(file), found: entry.dtype });
+        }
+        None
+    }
+
+    fn entry(&self, name: &str) -> Option<(&SafetensorsFile, &Entry)> {
+        let (file, inner) = self.tensors.get(name)?;
+        let file = &self.files[*file];
+        Some((file, file.entries().get(inner)?))
+    }
+}
+
+/// Opens every file that the index names, and checks that index and files list the same tensors.
+fn open_shards(dir: &Path) -> Result<Vec<SafetensorsFile>, WeightsError> {
+    let index_path = dir.join(INDEX);
+    let disagree = |reason| WeightsError::ShardsDisagree { index: index_path.clone(), reason };
+    let weight_map = index::read(&index_path)?;
+    let mut names: Vec<&String> = weight_map.values().collect();
+    names.sort();
+    names.dedup();
+    let mut files = Vec::with_capacity(names.len());
+    for name in names {
+        let path = dir.join(name);
+        if !path.exists() {
+            let tensors = weight_map.values().filter(|file| *file == name).count();
+            return Err(disagree(format!("`{name}` ({tensors} tensors) is missing")));
+        }
+        let file = SafetensorsFile::open(&path)?;
+        for tensor in file.entries().keys().filter(|tensor| !is_old_buffer(tensor)) {
+            match weight_map.get(tensor) {
+                Some(listed) if listed == name => {}
+                Some(listed) => {
+                    return Err(disagree(format!(
+                        "the index has tensor `{tensor}` in `{listed}`, but `{name}` has it too"
+                    )));
+                }
+                None => return Err(disagree(format!("tensor `{tensor}` of `{name}` is not in the index"))),
+            }
+        }
+        for (tensor, _) in weight_map.iter().filter(|(_, listed)| *listed == name) {
+            if !file.entries().contains_key(tensor) {
+                return Err(disagree(format!(
+                    "the index has tensor `{tensor}` in `{name}`, but it is not there"
+                )));
+            }
+        }
+        files.push(file);
+    }
+    Ok(files)
+}
+
+/// Full names to places, and whether the names in the files lacked the prefix.
+#[expect(clippy::type_complexity, reason = "the two halves of `Checkpoint` that come from one loop")]
+fn name_table(files: &[SafetensorsFile]) -> Result<(BTreeMap<String, (usize, String)>, bool), WeightsError> {
+    let mut tensors = BTreeMap::new();
+    let mut base_model_only = false;
+    for (index, file) in files.iter().enumerate() {
+        for inner in file.entries().keys().filter(|name| !is_old_buffer(name)) {
+            let bare = ["h.", "wte.", "ln_f."].iter().any(|start| inner.starts_with(start));
+            let name = if bare { format!("{PREFIX}{inner}") } else { inner.clone() };
+            base_model_only |= bare;
+            if tensors.insert(name.clone(), (index, inner.clone())).is_some() {
+                return Err(WeightsError::BothPrefixes { file: file.path().to_owned(), name });
+            }
+        }
+    }
+    Ok((tensors, base_model_only))
+}
+
+/// True for the causal mask and its fill value, which old versions of transformers saved with the weights.
+fn is_old_buffer(name: &str) -> bool {
+    name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias")
+}
+
+fn file_name(file: &SafetensorsFile) -> String {
+    file.path().file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+#[path = "checkpoint_tests.rs"]
+mod tests;

@@ -1,0 +1,21 @@
+//! Reading weights: safetensors files, Hugging Face model directories, and conversion to f32 and bf16.
+//!
+//! Everything is checked when it is opened or by [`Checkpoint::check`], before any work starts; the tensors
+//! themselves stay in the mapped file until they are read.
+//! Does not: read pickles (`pytorch_model.bin`), download, or know what a GPT-J is: the caller lists the tensors
+//! it expects as [`TensorSpec`]s.
+
+mod checkpoint;
+pub mod convert;
+mod error;
+mod index;
+pub mod safetensors_file;
+mod tensor_spec;
+
+pub use checkpoint::{Checkpoint, TensorView, WeightDtype};
+pub use error::WeightsError;
+pub use safetensors_file::{SafetensorsError, SafetensorsFile};
+pub use tensor_spec::TensorSpec;
+
+#[cfg(test)]
+pub(crate) mod test_files;

@@ -1,0 +1,127 @@
+//! The contract on bits: the adapter's bytes depend on the graph, the data and the seed; not on threads, micro-batches,
+//! caches or budgets.
+
+use gptjc_graphs::plan::{CompileOptions, Packing, Precision};
+use gptjc_runtime::data::window::Window;
+use gptjc_runtime::train::{LinearSchedule, TrainOptions};
+use gptjc_tests::golden::Golden;
+
+/// Eight windows of uneven length out of the golden case `plain`; in `segments` packing two examples share a window.
+fn windows(packing: Packing) -> Vec<Window> {
+    let rows: Vec<Window> = Golden::open("plain").steps().into_iter().flatten().take(8).collect();
+    rows.into_iter()
+        .enumerate()
+        .map(|(index, mut row)| {
+            let length = row.tokens.len() - index;
+            row.tokens.truncate(length);
+            row.positions.truncate(length);
+            row.targets.truncate(length);
+            row.targets[length - 1] = None;
+            row.segments = vec![length as u32];
+            if packing == Packing::Segments && index % 2 == 0 {
+                let first = 5;
+                row.segments = vec![first, length as u32 - first];
+                row.positions = (0..first).chain(0..length as u32 - first).collect();
+                row.targets[first as usize - 1] = None;
+            }
+            row
+        })
+        .collect()
+}
+
+struct Run {
+    options: CompileOptions,
+    threads: usize,
+}
+
+impl Run {
+    fn new(packing: Packing, precision: Precision) -> Self {
+        let golden = Golden::open("plain");
+        let mut options = golden.compile_options();
+        options.packing = packing.into();
+        options.precision = precision.into();
+        options.step_windows = 8;
+        options.per_device_train_batch_size = 8;
+        options.micro_batch = 8;
+        if let Some(lora) = &mut options.lora {
+            lora.dropout = 0.05;
+        }
+        Self { options, threads: 1 }
+    }
+
+    /// Bytes of the adapter after three steps.
+    fn adapter_bytes(&self, packing: Packing) -> Vec<u8> {
+        let golden = Golden::open("plain");
+        let train_options =
+            TrainOptions { threads: self.threads, per_device_train_batch_size: 8, ..golden.train_options() };
+        let mut trainer = golden.trainer(&self.options, train_options);
+        let windows = windows(packing);
+        let windows: Vec<&Window> = windows.iter().collect();
+        let schedule = LinearSchedule { peak: 1e-3, warmup_steps: 0, total_steps: 3 };
+        for _ in 0..3 {
+            trainer.step(&windows, &schedule).unwrap();
+        }
+        let dir = tempfile::tempdir().unwrap();
+        trainer.save(dir.path()).unwrap();
+        std::fs::read(dir.path().join("adapter_model.safetensors")).unwrap()
+    }
+}
+
+fn variants(packing: Packing, precision: Precision) -> Vec<(&'static str, Run)> {
+    let mut variants: Vec<(&str, Run)> = Vec::new();
+    let micro_batches = [("micro-batch 1", 1), ("micro-batch 2", 2), ("micro-batch 3", 3), ("micro-batch 4", 4)];
+    for (name, micro_batch) in micro_batches {
+        let mut run = Run::new(packing, precision);
+        run.options.micro_batch = micro_batch;
+        run.threads = 2;
+        variants.push((name, run));
+    }
+    for (name, threads) in [("2 threads", 2), ("5 threads", 5)] {
+        variants.push((name, Run { threads, ..Run::new(packing, precision) }));
+    }
+    let mut small_caches = Run::new(packing, precision);
+    small_caches.options.target.l2_bytes = 4 << 10;
+    small_caches.options.target.cores = 7;
+    variants.push(("small caches, many cores", small_caches));
+    let mut large_caches = Run::new(packing, precision);
+    large_caches.options.target.l2_bytes = 64 << 20;
+    large_caches.options.target.cores = 1;
+    variants.push(("large caches, one core", large_caches));
+    let mut budget = Run::new(packing, precision);
+    let eight = gptjc_compiler::compile(&budget.options).unwrap();
+    budget.options.micro_batch = 0;
+    budget.options.memory_budget = eight.weight_bytes + eight.persistent_bytes + eight.arena_bytes / 2;
+    let plan = gptjc_compiler::compile(&budget.options).unwrap();
+    assert!(plan.options.micro_batch < 8, "the budget should force a smaller micro-batch");
+    variants.push(("a tight memory budget", budget));
+    variants
+}
+
+fn check(packing: Packing, precision: Precision) {
+    let reference = Run::new(packing, precision).adapter_bytes(packing);
+    for (name, run) in variants(packing, precision) {
+        assert!(run.adapter_bytes(packing) == reference, "{packing}, {precision}: other adapter bytes with {name}");
+    }
+}
+
+#[test]
+fn same_bytes_in_f32() {
+    check(Packing::Pad, Precision::F32);
+}
+
+#[test]
+fn same_bytes_with_segments() {
+    check(Packing::Segments, Precision::F32);
+}
+
+#[test]
+fn same_bytes_in_bf16() {
+    check(Packing::Pad, Precision::Bf16);
+}
+
+#[test]
+fn the_same_options_give_the_same_plan() {
+    let options = Golden::open("plain").compile_options();
+    let bytes = || gptjc_graphs::plan::artifact::encode(&gptjc_compiler::compile(&options).unwrap());
+    assert_eq!(bytes(), bytes());
+}
