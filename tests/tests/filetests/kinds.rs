@@ -8,7 +8,8 @@
 //!   `window_table` and `row_table`, if the graph has them. Or the error, if there is no gradient.
 //! - `run`: the outputs, from the reference interpreter in f64. Data stand in comments, see [`crate::data`]. Or the
 //!   error, if the data are refused.
-//! - `pass <name>`: the graph after the pass of this name, see [`crate::passes`].
+//! - `pass <name>`: the graph after the pass of this name, see [`crate::passes`], and the pass's remarks. If there are
+//!   data, both graphs are run on them as by `run`.
 
 use crate::AnyError;
 use crate::case::Case;
@@ -87,10 +88,20 @@ fn gradient(mut graph: Graph, outputs: &[&str]) -> Result<Graph, AnyError> {
 fn pass(case: &Case<'_>) -> Result<String, AnyError> {
     let [name] = case.arguments[..] else { return Err("expected `; test pass <name>`".into()) };
     let pass = pass_by_name(name).ok_or_else(|| format!("there is no pass `{name}`"))?;
-    let mut graphs = parse_all(case.source)?;
-    graphs.iter().try_for_each(verify)?;
-    match or_error(graphs.iter_mut().try_for_each(pass)) {
-        Ok(()) => verified(graphs),
-        Err(error) => Ok(error),
+    let before = parse(case.source)?;
+    verify(&before)?;
+    let mut after = before.clone();
+    let remarks = match or_error(pass(&mut after)) {
+        Ok(remarks) => remarks,
+        Err(error) => return Ok(error),
+    };
+    let mut text = verified(vec![after.clone()])?;
+    text.extend(remarks.iter().map(|remark| format!("remark: {remark}\n")));
+    if case.comments("in").next().is_some() {
+        for (when, graph) in [("before", &before), ("after", &after)] {
+            let outputs = run::<f64>(graph, &data::tensors(case.comments("in"), graph)?)?;
+            text.extend(data::listing(graph, &outputs).lines().map(|line| format!("{when}: {line}\n")));
+        }
     }
+    Ok(text)
 }
