@@ -10,7 +10,7 @@ use crate::ops::Op;
 use crate::shape::{Dim, Extent, TensorType};
 use std::collections::{HashMap, HashSet, VecDeque};
 
-/// Most elements that a type can have at its bounds in a text: sizes in bytes and FLOPs stay far from overflow.
+/// Most elements that a type can have at its bounds in a text: sizes in bytes stay far from overflow.
 pub const MAX_ELEMENTS: usize = 1 << 40;
 
 /// Parses one graph, with nothing after it.

@@ -1,7 +1,7 @@
 //! Every op has its filetests: `ops/<stem>.gir` runs it, `autodiff/<stem>.gir` differentiates it.
 
 use crate::case::Case;
-use crate::{files, root};
+use crate::{AnyError, files, root};
 use gptjc_graphs::ops::Op;
 use gptjc_graphs::text::parse_all;
 use std::collections::BTreeSet;
@@ -26,30 +26,30 @@ const WITHOUT_GRADIENT: [&str; 14] = [
 ];
 
 /// Names of the ops in the files of `folder` whose kind is `kind`.
-fn ops_in(folder: &str, kind: &str) -> BTreeSet<&'static str> {
+fn ops_in(folder: &str, kind: &str) -> Result<BTreeSet<&'static str>, AnyError> {
     let mut names = BTreeSet::new();
-    for path in files(&root().join(folder)).unwrap() {
-        let source = fs::read_to_string(&path).unwrap();
-        let case = Case::parse(&source).unwrap();
+    for path in files(&root().join(folder))? {
+        let source = fs::read_to_string(&path)?;
+        let case = Case::parse(&source)?;
         if case.kind == kind {
-            for graph in parse_all(case.source).unwrap() {
+            for graph in parse_all(case.source)? {
                 names.extend(graph.nodes().map(|(_, node)| node.op.name()));
             }
         }
     }
-    names
+    Ok(names)
 }
 
 #[test]
 fn every_op_runs_in_a_filetest() {
-    let found = ops_in("ops", "run");
+    let found = ops_in("ops", "run").unwrap();
     let missing: Vec<_> = Op::NAMES.iter().filter(|&name| !found.contains(name)).collect();
     assert!(missing.is_empty(), "no file under filetests/ops runs {missing:?}");
 }
 
 #[test]
 fn every_op_with_a_gradient_is_differentiated_in_a_filetest() {
-    let found = ops_in("autodiff", "autodiff");
+    let found = ops_in("autodiff", "autodiff").unwrap();
     let missing: Vec<_> =
         Op::NAMES.iter().filter(|name| !WITHOUT_GRADIENT.contains(name) && !found.contains(*name)).collect();
     assert!(missing.is_empty(), "no file under filetests/autodiff differentiates {missing:?}");
