@@ -18,6 +18,7 @@ mod data;
 mod diff;
 mod fuzz;
 mod kinds;
+mod models;
 mod passes;
 
 use case::Case;
