@@ -50,6 +50,26 @@ impl LeftPadded {
         }
         Ok(padded)
     }
+
+    /// The slots `first..last` of every row, with the mask of all slots before `last`.
+    pub(super) fn columns(&self, first: usize, last: usize) -> Columns {
+        let cut = |values: &[i64], first: usize| -> Vec<i64> {
+            values.chunks_exact(self.width).flat_map(|row| &row[first..last]).copied().collect()
+        };
+        Columns {
+            tokens: cut(&self.tokens, first),
+            positions: cut(&self.positions, first),
+            mask: cut(&self.mask, 0),
+        }
+    }
+}
+
+/// Some slots of a batch.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Columns {
+    pub(super) tokens: Vec<i64>,
+    pub(super) positions: Vec<i64>,
+    pub(super) mask: Vec<i64>,
 }
 
 fn check_row(row: usize, tokens: &[u32], new_tokens: usize, limits: Limits) -> Result<(), EngineError> {
@@ -84,6 +104,13 @@ mod tests {
         assert_eq!(padded.mask, [1, 1, 1, 0, 0, 1]);
         assert_eq!(padded.positions, [0, 1, 2, 0, 0, 0]);
         assert_eq!((padded.rows, padded.width, padded.lengths), (2, 3, vec![3, 1]));
+    }
+
+    #[test]
+    fn columns_are_cut_with_the_mask_before_them() {
+        let columns = LeftPadded::new(&[vec![7, 8, 9], vec![5]], 0, LIMITS).unwrap().columns(1, 2);
+        let expected = Columns { tokens: vec![8, 0], positions: vec![1, 0], mask: vec![1, 1, 0, 0] };
+        assert_eq!(columns, expected);
     }
 
     #[test]

@@ -71,6 +71,43 @@ impl OrtEngine {
         self.session.sizes.eos_token_id
     }
 
+    /// As [`Engine::logits`], at most `chunk` slots of each row at a time, the rest through the cache: the same numbers
+    /// up to the order of sums, with less memory for long rows. A `chunk` of 0 counts as 1.
+    ///
+    /// # Errors
+    /// As [`Engine::logits`].
+    pub fn logits_by_chunks(
+        &mut self,
+        rows: &[Vec<u32>],
+        chunk: usize,
+    ) -> Result<Vec<RowLogits>, EngineError> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let batch = LeftPadded::new(rows, 0, self.limits())?;
+        let vocabulary = self.session.sizes.vocab_size;
+        let mut found: Vec<RowLogits> = vec![RowLogits { vocabulary, values: Vec::new() }; batch.rows];
+        let mut cache = self.session.empty_cache(batch.rows)?;
+        for first in (0..batch.width).step_by(chunk.clamp(1, batch.width)) {
+            let last = batch.width.min(first.saturating_add(chunk.max(1)));
+            let columns = batch.columns(first, last);
+            let step = Step {
+                rows: batch.rows,
+                tokens: &columns.tokens,
+                positions: &columns.positions,
+                mask: &columns.mask,
+            };
+            let output = self.session.run(&step, &cache)?;
+            let all = self.session.logits(&output, &step)?.chunks_exact((last - first) * vocabulary);
+            for ((row, values), length) in found.iter_mut().zip(all).zip(&batch.lengths) {
+                let pads = (batch.width - length).clamp(first, last) - first;
+                row.values.extend_from_slice(&values[pads * vocabulary..]);
+            }
+            cache = output.present;
+        }
+        Ok(found)
+    }
+
     fn limits(&self) -> Limits {
         Limits { vocabulary: self.session.sizes.vocab_size, positions: self.session.sizes.n_positions }
     }
@@ -214,20 +251,6 @@ impl Engine for OrtEngine {
     }
 
     fn logits(&mut self, rows: &[Vec<u32>]) -> Result<Vec<RowLogits>, EngineError> {
-        if rows.is_empty() {
-            return Ok(Vec::new());
-        }
-        let batch = LeftPadded::new(rows, 0, self.limits())?;
-        let step =
-            Step { rows: batch.rows, tokens: &batch.tokens, positions: &batch.positions, mask: &batch.mask };
-        let empty = self.session.empty_cache(batch.rows)?;
-        let output = self.session.run(&step, &empty)?;
-        let vocabulary = self.session.sizes.vocab_size;
-        let all = self.session.logits(&output, &step)?.chunks_exact(batch.width * vocabulary);
-        let of_row = |(values, &length): (&[f32], &usize)| RowLogits {
-            vocabulary,
-            values: values[(batch.width - length) * vocabulary..].to_vec(),
-        };
-        Ok(all.zip(&batch.lengths).map(of_row).collect())
+        self.logits_by_chunks(rows, usize::MAX)
     }
 }
