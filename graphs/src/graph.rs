@@ -111,7 +111,7 @@ pub enum GraphError {
         /// Module of the node.
         module: String,
         /// What is wrong.
-        source: TypeError,
+        source: Box<TypeError>,
     },
     /// Two inputs with one name.
     #[error("in graph `{graph}`: input `{name}` is declared twice")]
@@ -189,7 +189,7 @@ impl Graph {
             graph: self.name.clone(),
             op: op.name(),
             module: self.module.clone(),
-            source,
+            source: Box::new(source),
         })?;
         let node = self.nodes.next_key();
         let results = result_types
@@ -296,6 +296,21 @@ impl Graph {
             .flat_map(|(_, node)| &node.results)
             .map(|&value| self.ty(value).bytes() as u64)
             .sum()
+    }
+}
+
+/// The parts of a graph, to break it in the verifier's tests.
+#[cfg(test)]
+pub(crate) struct PartsMut<'g> {
+    pub(crate) inputs: &'g mut Vec<Input>,
+    pub(crate) nodes: &'g mut PrimaryMap<NodeId, Node>,
+    pub(crate) values: &'g mut PrimaryMap<ValueId, Value>,
+}
+
+#[cfg(test)]
+impl Graph {
+    pub(crate) fn parts_mut(&mut self) -> PartsMut<'_> {
+        PartsMut { inputs: &mut self.inputs, nodes: &mut self.nodes, values: &mut self.values }
     }
 }
 

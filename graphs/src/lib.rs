@@ -7,6 +7,7 @@
 pub mod attributes;
 pub mod autodiff;
 pub mod dtype;
+pub mod edit;
 pub mod entities;
 pub mod graph;
 pub mod hyper;
@@ -17,3 +18,4 @@ pub mod plan;
 pub mod philox;
 pub mod shape;
 pub mod text;
+pub mod verify;

@@ -28,7 +28,8 @@ impl Pass for DeadCode {
         let live = live_nodes(graph);
         if live.len() < graph.node_count() {
             *graph = retain_nodes(graph, |node| live.contains(&node))
-                .map_err(|error| CompileError::Pass { pass: self.name(), reason: error.to_string() })?;
+                .map_err(|error| CompileError::Pass { pass: self.name(), reason: error.to_string() })?
+                .graph;
         }
         Ok(())
     }

@@ -80,7 +80,8 @@ fn with_gradient(
         let ty = forward.ty(output.value);
         if ty.dtype.is_float() {
             let ty = cotangent_type(ty, windows);
-            let seed = graph.input(&seed_name(&output.name), Role::Batch, ty).map_err(|error| error.to_string())?;
+            let seed =
+                graph.input(&seed_name(&output.name), Role::Batch, ty).map_err(|error| error.to_string())?;
             seeds.push((output.value, seed));
         }
     }
@@ -124,7 +125,13 @@ fn compare(forward: &Graph, gradient: &Graph) -> Result<(), String> {
             None => false,
             Some(value) if gradient.ty(value).dims == ty.dims => false,
             Some(value) if is_per_window(gradient.ty(value), ty) => true,
-            Some(value) => return Err(format!("input `{}` of type {ty}: its gradient is {}", input.name, gradient.ty(value))),
+            Some(value) => {
+                return Err(format!(
+                    "input `{}` of type {ty}: its gradient is {}",
+                    input.name,
+                    gradient.ty(value)
+                ));
+            }
         };
         let expected = if per_window { expected } else { vec![sum_over_windows(&expected)] };
         let dims = &inputs[&input.name].dims;
@@ -135,12 +142,19 @@ fn compare(forward: &Graph, gradient: &Graph) -> Result<(), String> {
         compare_elements(dims, &expected, &found)
             .map_err(|reason| format!("gradient of input `{}`{reason}", input.name))?;
     }
-    if nothing_depends { Err("no output depends on any input: this proves nothing".to_owned()) } else { Ok(()) }
+    if nothing_depends {
+        Err("no output depends on any input: this proves nothing".to_owned())
+    } else {
+        Ok(())
+    }
 }
 
 /// True for the type of `of`'s gradient per window.
 fn is_per_window(gradient: &TensorType, of: &TensorType) -> bool {
-    gradient.dims.split_first().is_some_and(|(first, rest)| first.extent == Extent::Windows && rest == of.dims)
+    gradient
+        .dims
+        .split_first()
+        .is_some_and(|(first, rest)| first.extent == Extent::Windows && rest == of.dims)
 }
 
 fn sum_over_windows(expected: &[Vec<f64>]) -> Vec<f64> {

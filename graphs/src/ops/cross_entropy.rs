@@ -45,7 +45,8 @@ impl Operation for CrossEntropy {
             return rule.no_rule("its lse is for the gradient only, but something else reads it");
         }
         let Some(dnll) = rule.cotangent(0) else { return Ok(()) };
-        let dlogits = rule.push(CrossEntropyGrad, &[dnll, rule.operand(0), rule.operand(1), rule.result(1)])?;
+        let dlogits =
+            rule.push(CrossEntropyGrad, &[dnll, rule.operand(0), rule.operand(1), rule.result(1)])?;
         rule.contribute(0, dlogits);
         Ok(())
     }
@@ -172,7 +173,8 @@ mod tests {
             }
         }
         let labels = Tensor::int([2], vec![2, 3]);
-        let error = CrossEntropy.evaluate(&[&logits, &labels], &[], &Extents::default()).unwrap_err().to_string();
+        let error =
+            CrossEntropy.evaluate(&[&logits, &labels], &[], &Extents::default()).unwrap_err().to_string();
         assert_eq!(error, "label 3 is outside of 0..3");
     }
 
@@ -194,7 +196,8 @@ mod tests {
         let labels = graph.input("labels", Role::Batch, TensorType::i32([Dim::rows(4)])).unwrap();
         let node = graph.push(CrossEntropy, &[logits, labels]).unwrap();
         let lse = graph.node(node).results[1];
-        let error = differentiate(&mut graph, &[(lse, lse)], WindowTables::default()).unwrap_err().to_string();
+        let error =
+            differentiate(&mut graph, &[(lse, lse)], WindowTables::default()).unwrap_err().to_string();
         assert!(error.starts_with("op `cross_entropy` has no gradient rule: its lse"), "{error}");
     }
 

@@ -150,10 +150,7 @@ mod tests {
     use crate::autodiff::check::check_vjp;
     use crate::dtype::DType;
 
-    fn eval(
-        op: impl Operation,
-        operands: &[&Tensor<f32>],
-    ) -> Result<Vec<Tensor<f32>>, EvalError> {
+    fn eval(op: impl Operation, operands: &[&Tensor<f32>]) -> Result<Vec<Tensor<f32>>, EvalError> {
         op.evaluate(operands, &[], &Extents::default())
     }
 

@@ -39,7 +39,11 @@ impl Operation for LayerNorm {
         check::f32_of(1, weight, &x.dims[1..])?;
         check::f32_of(2, bias, &x.dims[1..])?;
         if !(self.epsilon >= 0.0 && self.epsilon.is_finite()) {
-            return Err(check::attribute("epsilon", self.epsilon, "it must be a finite number of at least 0"));
+            return Err(check::attribute(
+                "epsilon",
+                self.epsilon,
+                "it must be a finite number of at least 0",
+            ));
         }
         let statistic = TensorType::f32(&x.dims[..1]);
         Ok(vec![TensorType::f32(x.dims.clone()), statistic.clone(), statistic])
@@ -48,7 +52,8 @@ impl Operation for LayerNorm {
     /// `dx`: see [`LayerNormGrad`]; `dweight` and `dbias`: see [`LayerNormParamGrad`].
     fn vjp(&self, rule: &mut VjpContext<'_>) -> Result<(), AutodiffError> {
         if rule.cotangent(1).is_some() || rule.cotangent(2).is_some() {
-            return rule.no_rule("its mean and rstd are for the gradient only, but something else reads them");
+            return rule
+                .no_rule("its mean and rstd are for the gradient only, but something else reads them");
         }
         let Some(dy) = rule.cotangent(0) else { return Ok(()) };
         let (x, weight, mean, rstd) = (rule.operand(0), rule.operand(1), rule.result(1), rule.result(2));
@@ -223,7 +228,11 @@ impl Operation for LayerNormParamGrad {
 }
 
 /// Checks `dy`, `x` and the saved statistics of a gradient op.
-fn check_saved(dy: &TensorType, x: &TensorType, statistics: [(usize, &TensorType); 2]) -> Result<(), TypeError> {
+fn check_saved(
+    dy: &TensorType,
+    x: &TensorType,
+    statistics: [(usize, &TensorType); 2],
+) -> Result<(), TypeError> {
     check::float(0, dy, 2)?;
     check::f32_of(0, dy, &dy.dims)?;
     check::float(1, x, 2)?;
@@ -273,7 +282,8 @@ mod tests {
         let w = graph.input("w", Role::Weight, TensorType::f32([Dim::fixed(3)])).unwrap();
         let node = graph.push(EPSILON, &[x, w, w]).unwrap();
         let mean = graph.node(node).results[1];
-        let error = differentiate(&mut graph, &[(mean, mean)], WindowTables::default()).unwrap_err().to_string();
+        let error =
+            differentiate(&mut graph, &[(mean, mean)], WindowTables::default()).unwrap_err().to_string();
         assert!(error.starts_with("op `layer_norm` has no gradient rule: its mean and rstd"), "{error}");
     }
 

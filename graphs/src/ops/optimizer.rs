@@ -136,7 +136,7 @@ impl Operation for ClipScale {
 /// f32`[1]` multiplies the gradient.
 ///
 /// For each element, in this order: `g = g * scale`; `p = p * DECAY`; `m = m + (g - m) * ONE_MINUS_BETA1`;
-/// `v = v * BETA2 + ONE_MINUS_BETA2 * g * g`; `p = p - STEP_SIZE * (m / (sqrt(v) / SQRT_BIAS_CORRECTION2 + EPSILON))`.
+/// `v = v * BETA2 + ONE_MINUS_BETA2 * g * g`; `p = p - STEP_SIZE * m / (sqrt(v) / SQRT_BIAS_CORRECTION2 + EPSILON)`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdamW;
 
@@ -182,7 +182,7 @@ impl Operation for AdamW {
             *m = *m + (g - *m) * hyper[hyper::ONE_MINUS_BETA1];
             *v = *v * hyper[hyper::BETA2] + hyper[hyper::ONE_MINUS_BETA2] * g * g;
             let denominator = v.sqrt() / hyper[hyper::SQRT_BIAS_CORRECTION2] + hyper[hyper::EPSILON];
-            *p = *p - hyper[hyper::STEP_SIZE] * (*m / denominator);
+            *p = *p - hyper[hyper::STEP_SIZE] * *m / denominator; // torch multiplies first
         }
         Ok([p, m, v].map(|data| Tensor::float(operands[0].dims.clone(), data)).into())
     }

@@ -6,6 +6,7 @@ use super::check::{self, TypeError};
 use super::{AttributeError, Attributes, AutodiffError, EvalError, Operation, Real, Tensor, VjpContext};
 use crate::attributes::AttributeValue;
 use crate::dtype::DType;
+use crate::interp::index_below;
 use crate::shape::{Extents, TensorType};
 
 /// Wave length base of the lanes.
@@ -167,9 +168,7 @@ impl Operation for Rotary {
         let (positions, pairs) = (operands[2].dims[0], operands[2].dims[1]);
         let (width, sign) = (operands[0].dims[1], if self.inverse { -F::one() } else { F::one() });
         for (slot, &position) in operands[1].ints()?.iter().enumerate() {
-            let outside =
-                || EvalError::Index { what: "position", index: i64::from(position), bound: positions };
-            let row = usize::try_from(position).ok().filter(|&row| row < positions).ok_or_else(outside)?;
+            let row = index_below("position", position, positions)?;
             for h in 0..self.heads {
                 for i in 0..pairs {
                     let lane = slot * width + h * (width / self.heads) + 2 * i;
@@ -274,11 +273,12 @@ mod tests {
 
     #[test]
     fn a_rotation_matches_finite_differences() {
+        // Enough slots that segments have more positions than 0, which is not rotated.
         for inverse in [0, 1] {
             check_vjp(&format!(
-                "graph @f(%x: batch \"x\" f32[slots:4, 12], %position: batch \"position\" i32[slots:4]) {{ \
+                "graph @f(%x: batch \"x\" f32[slots:9, 12], %position: batch \"position\" i32[slots:9]) {{ \
                  %sin, %cos = rotary_table {{positions = 64, rotary_dim = 4}} : f32[64, 2], f32[64, 2] \
-                 %y = rotary %x, %position, %sin, %cos {{heads = 2, inverse = {inverse}}} : f32[slots:4, 12] \
+                 %y = rotary %x, %position, %sin, %cos {{heads = 2, inverse = {inverse}}} : f32[slots:9, 12] \
                  return \"y\" %y }}"
             ));
         }

@@ -159,7 +159,8 @@ mod tests {
 
     #[test]
     fn other_extents_are_refused() {
-        let (slots, rows) = (TensorType::f32([Dim::slots(5), 3.into()]), TensorType::f32([Dim::rows(4), 3.into()]));
+        let (slots, rows) =
+            (TensorType::f32([Dim::slots(5), 3.into()]), TensorType::f32([Dim::rows(4), 3.into()]));
         let labelled = TensorType::i32([Dim::rows(4)]);
         assert_eq!(GatherRows.infer(&[&slots, &labelled]), Ok(vec![rows.clone()]));
         assert_eq!(ScatterRows { slots: 5 }.infer(&[&rows, &labelled]), Ok(vec![slots.clone()]));

@@ -50,6 +50,9 @@ macro_rules! word_enum {
             /// The words on the command line, in order.
             pub const WORDS: &'static [&'static str] = &[$($word),+];
 
+            /// Every variant, in order.
+            pub const ALL: &'static [$name] = &[$($name::$variant),+];
+
             /// The word on the command line.
             pub const fn word(self) -> &'static str {
                 match self { $($name::$variant => $word,)+ }

@@ -35,7 +35,9 @@ impl fmt::Display for Statement<'_> {
             write!(f, " {{{attributes}}}")?;
         }
         f.write_str(" : ")?;
-        list(f, &graph.result_types(node))?;
+        // A graph that the verifier shows may name values that it does not have.
+        let ty = |&value| graph.get_value(value).map_or_else(|| "?".to_owned(), |value| value.ty.to_string());
+        list(f, &node.results.iter().map(ty).collect::<Vec<String>>())?;
         if !node.module.is_empty() {
             write!(f, " @ {}", Quoted(&node.module))?;
         }

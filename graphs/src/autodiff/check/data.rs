@@ -120,7 +120,11 @@ pub(super) fn random_inputs(graph: &Graph, layout: &Layout) -> Result<Tensors, S
         let tensor = if ty.dtype == DType::I32 {
             let data = integers(graph, layout, &input.name, input.value, elements, &mut random)?;
             if data.len() != elements {
-                return Err(format!("input `{}` of type {ty}: convention gives {} numbers", input.name, data.len()));
+                return Err(format!(
+                    "input `{}` of type {ty}: convention gives {} numbers",
+                    input.name,
+                    data.len()
+                ));
             }
             Tensor::int(dims, data.into_iter().map(|number| number as i32).collect())
         } else {
@@ -140,7 +144,8 @@ fn integers(
     elements: usize,
     random: &mut SplitMix,
 ) -> Result<Vec<usize>, String> {
-    let table = |ranges: &[Range<usize>]| ranges.iter().flat_map(|range| [range.start, range.len()]).collect();
+    let table =
+        |ranges: &[Range<usize>]| ranges.iter().flat_map(|range| [range.start, range.len()]).collect();
     Ok(match name {
         "window_table" => table(&layout.windows),
         "row_table" => table(&layout.rows),
@@ -153,7 +158,9 @@ fn integers(
         }
         "position" => {
             let bound = indexed(graph, name, value)?;
-            (0..elements).map(|slot| (slot - layout.segments[layout.segment_of(slot)].start) % bound).collect()
+            (0..elements)
+                .map(|slot| (slot - layout.segments[layout.segment_of(slot)].start) % bound)
+                .collect()
         }
         "counter" => vec![7, 11, 3, 0], // seed, step, first window
         "totals" => vec![layout.windows.len(), layout.extents().rows.max(1)],

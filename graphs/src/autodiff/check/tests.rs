@@ -19,9 +19,12 @@ fn forward() -> Graph {
 /// The complaint about `forward` if the gradient of input `wrong` is what `adjust` makes of it.
 fn complaint(wrong: &str, adjust: impl Fn(&mut Graph, ValueId) -> Option<ValueId>) -> String {
     let forward = forward();
-    let gradient = with_gradient(&forward, |graph, name, value| {
-        if name == wrong { adjust(graph, value) } else { Some(value) }
-    });
+    let gradient = with_gradient(
+        &forward,
+        |graph, name, value| {
+            if name == wrong { adjust(graph, value) } else { Some(value) }
+        },
+    );
     compare(&forward, &gradient.unwrap()).unwrap_err()
 }
 
@@ -35,7 +38,8 @@ fn a_right_gradient_passes() {
 #[test]
 fn a_gradient_that_is_slightly_too_large_is_found() {
     for input in ["x", "b"] {
-        let error = complaint(input, |graph, value| Some(graph.push1(Scale { factor: 1.00001 }, &[value]).unwrap()));
+        let error =
+            complaint(input, |graph, value| Some(graph.push1(Scale { factor: 1.00001 }, &[value]).unwrap()));
         assert!(error.starts_with(&format!("gradient of input `{input}` at [")), "{error}");
         assert!(error.contains(" by finite differences, found "), "{error}");
     }
@@ -79,5 +83,26 @@ fn bf16_is_checked_as_f32() {
          %t: batch \"window_table\" i32[windows:2, 2]) { \
          %c = cast %x {dtype = bf16} : bf16[slots:4, 3] \
          %y = matmul %c, %w {form = nt} : f32[slots:4, 2] return \"y\" %y }",
+    );
+}
+
+#[test]
+fn a_chain_from_tokens_to_loss_is_checked_at_every_parameter() {
+    check_vjp(
+        "graph @f(%e: parameter \"e\" f32[6, 4], %w: parameter \"w\" f32[4], %b: parameter \"b\" f32[4], \
+         %h: parameter \"h\" f32[5, 4], %tokens: batch \"tokens\" i32[slots:9], %labelled: batch \"labelled\" i32[rows:6], \
+         %labels: batch \"labels\" i32[rows:6], %segment: batch \"segment\" i32[slots:9], \
+         %segments: batch \"segment_table\" i32[segments:4, 2], %t: batch \"window_table\" i32[windows:3, 2], \
+         %rt: batch \"row_table\" i32[windows:3, 2]) { \
+         %x = embedding %e, %tokens : f32[slots:9, 4] \
+         %y, %mean, %rstd = layer_norm %x, %w, %b {epsilon = 0.001} : f32[slots:9, 4], f32[slots:9], f32[slots:9] \
+         %s = segment_scores %y, %y, %segment, %segments {heads = 2, window = 4} : f32[slots:9, 2, 4] \
+         %p = masked_softmax %s, %segment, %segments : f32[slots:9, 2, 4] \
+         %o = segment_mix %p, %y, %segment, %segments : f32[slots:9, 4] \
+         %g = gelu_tanh %o : f32[slots:9, 4] \
+         %z = add %g, %x : f32[slots:9, 4] \
+         %r = gather_rows %z, %labelled : f32[rows:6, 4] \
+         %l = matmul %r, %h {form = nt} : f32[rows:6, 5] \
+         %nll, %lse = cross_entropy %l, %labels : f32[rows:6], f32[rows:6] return \"nll\" %nll }",
     );
 }
