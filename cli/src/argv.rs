@@ -40,7 +40,10 @@ fn flag(argument: OsString, warnings: &mut Vec<String>) -> OsString {
     if name.len() > 3 && name.ends_with(b",") {
         name.pop();
         let typed = OsStr::from_bytes(typed).to_string_lossy();
-        warnings.push(format!("`{typed}` is read as `{}`: a comma is no part of a flag", &typed[..typed.len() - 1]));
+        warnings.push(format!(
+            "`{typed}` is read as `{}`: a comma is no part of a flag",
+            &typed[..typed.len() - 1]
+        ));
     }
     name.extend_from_slice(value);
     OsString::from_vec(name)
@@ -66,7 +69,11 @@ mod tests {
     #[test]
     fn values_stay_as_they_are() {
         check(&["--output_dir", "./gptj_peft_model"], &["--output-dir", "./gptj_peft_model"], 0);
-        check(&["--lora_target_modules", "q_proj", "v_proj"], &["--lora-target-modules", "q_proj", "v_proj"], 0);
+        check(
+            &["--lora_target_modules", "q_proj", "v_proj"],
+            &["--lora-target-modules", "q_proj", "v_proj"],
+            0,
+        );
         check(&["--output_dir=a_b=c_d"], &["--output-dir=a_b=c_d"], 0);
         check(&["--", "--a_b"], &["--", "--a_b"], 0);
     }

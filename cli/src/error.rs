@@ -69,13 +69,15 @@ pub(crate) enum CliError {
     #[error(transparent)]
     #[diagnostic(help("{}", _0.advice))]
     Reference(#[from] RefusedValue),
-    /// Nothing to train on, or to evaluate on.
+    /// Flags that cannot be followed.
     #[error("{what}")]
     #[diagnostic(help("{advice}"))]
-    NoData { what: String, advice: String },
+    Usage { what: String, advice: String },
     /// The output directory holds something.
     #[error("the output directory `{}` is not empty", path.display())]
-    #[diagnostic(help("give another --output-dir, or --overwrite-output-dir to replace files of the same names"))]
+    #[diagnostic(help(
+        "give another --output-dir, or --overwrite-output-dir to replace files of the same names"
+    ))]
     OutputNotEmpty { path: PathBuf },
     /// The output directory is something else.
     #[error("the output directory `{}` is not a directory", path.display())]
@@ -186,7 +188,10 @@ mod tests {
         let text = report(&CliError::Read { path: "a.plan".into(), source });
         assert_eq!(text, "error: cannot read `a.plan`\n  caused by: no such file\n");
         let text = report(&CliError::Plan { path: "a.plan".into(), source: ArtifactError::Magic });
-        assert!(text.starts_with("error: cannot use the plan `a.plan`\n  caused by: this is not a gptjc plan"), "{text}");
+        assert!(
+            text.starts_with("error: cannot use the plan `a.plan`\n  caused by: this is not a gptjc plan"),
+            "{text}"
+        );
         let text = report(&CliError::NoModel);
         assert_eq!(text, "error: no model is given\n  help: give the model's directory with --model DIR\n");
     }

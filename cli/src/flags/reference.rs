@@ -46,7 +46,8 @@ use Values::{Count, Other, Words};
 const TRUE: Values = Words(&["true"]);
 const FALSE: Values = Words(&["false"]);
 const AT_THE_END: &str = "the result is written once, when training is done; no checkpoint is written before";
-const EVALUATED_ONCE: &str = "evaluation runs once, after training, and only with --do-eval or --validation-file";
+const EVALUATED_ONCE: &str =
+    "evaluation runs once, after training, and only with --do-eval or --validation-file";
 
 /// The flags, in the order of the help.
 const TABLE: &[Row] = &[
@@ -93,13 +94,19 @@ const TABLE: &[Row] = &[
         flag: "use-fast-tokenizer",
         value: None,
         help: "Either: the token ids are the same",
-        answers: &[(Words(&["true", "false"]), Holds("there is one tokenizer, and both of the workflow give its ids"))],
+        answers: &[(
+            Words(&["true", "false"]),
+            Holds("there is one tokenizer, and both of the workflow give its ids"),
+        )],
     },
     Row {
         flag: "per-device-eval-batch-size",
         value: Some("N"),
         help: "Any: the loss is a mean over tokens, whatever the batch",
-        answers: &[(Count, Holds("evaluation takes the plan's micro-batch, and its loss does not depend on that"))],
+        answers: &[(
+            Count,
+            Holds("evaluation takes the plan's micro-batch, and its loss does not depend on that"),
+        )],
     },
     Row {
         flag: "save-strategy",
@@ -203,7 +210,10 @@ const TABLE: &[Row] = &[
         help: "False; memory is planned for --memory-budget",
         answers: &[
             (FALSE, Holds("nothing is recomputed")),
-            (TRUE, Instead("nothing is recomputed; micro-batches become smaller until --memory-budget is met")),
+            (
+                TRUE,
+                Instead("nothing is recomputed; micro-batches become smaller until --memory-budget is met"),
+            ),
         ],
     },
     Row {
@@ -233,7 +243,9 @@ const TABLE: &[Row] = &[
         help: "Not possible: start from an adapter with --adapter",
         answers: &[(
             Other,
-            Refused("the optimizer's moments are not kept; start from the adapter with --adapter DIR and new moments"),
+            Refused(
+                "the optimizer's moments are not kept; start from the adapter with --adapter DIR and new moments",
+            ),
         )],
     },
 ];
@@ -362,7 +374,8 @@ mod tests {
 
     #[test]
     fn values_hold_are_replaced_or_are_refused() {
-        let holds = [("do-train", "True"), ("use-cpu", "1"), ("peft", "LoRA"), ("use-fast-tokenizer", "false")];
+        let holds =
+            [("do-train", "True"), ("use-cpu", "1"), ("peft", "LoRA"), ("use-fast-tokenizer", "false")];
         for (flag, value) in holds {
             assert!(matches!(answer(flag, value), Ok(Holds(_))), "--{flag} {value}");
         }
@@ -371,7 +384,11 @@ mod tests {
             ("use-cpu", "False", "--use-cpu False is not possible: gptjc runs on the CPU only"),
             ("task", "chat", "--task chat is not possible: gptjc has the task `completion` only"),
             ("do-train", "maybe", "--do-train maybe is not possible: give True or False"),
-            ("save-total-limit", "0", "--save-total-limit 0 is not possible: give a whole number of at least 1"),
+            (
+                "save-total-limit",
+                "0",
+                "--save-total-limit 0 is not possible: give a whole number of at least 1",
+            ),
         ];
         for (flag, value, message) in refused {
             assert_eq!(answer(flag, value), Err(message.to_owned()));

@@ -11,7 +11,8 @@ pub(crate) fn boolean(text: &str) -> Result<bool, String> {
 
 /// Bytes, plain or with a unit: `8GiB`, `1.5 GB`, `512M` (which is MiB).
 pub(crate) fn bytes(text: &str) -> Result<u64, String> {
-    const EXPECTED: &str = "expected bytes, or a number with KiB, MiB, GiB, TiB (powers of 1024) or KB, MB, GB, TB (of 1000)";
+    const EXPECTED: &str =
+        "expected bytes, or a number with KiB, MiB, GiB, TiB (powers of 1024) or KB, MB, GB, TB (of 1000)";
     let text = text.trim();
     let unit_at = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(unit_at);
@@ -139,7 +140,9 @@ mod tests {
         assert_eq!(steps_or_minus_one("-1"), Ok(-1));
         assert_eq!(steps_or_minus_one("20"), Ok(20));
         assert!(steps_or_minus_one("0").is_err());
-        assert!(not_negative("-0.1").is_err() && not_negative("inf").is_err() && not_negative("NaN").is_err());
+        assert!(
+            not_negative("-0.1").is_err() && not_negative("inf").is_err() && not_negative("NaN").is_err()
+        );
         assert_eq!(not_negative("3.3113761e-4"), Ok(3.3113761e-4));
         assert!(positive("0").is_err());
         assert!(share("1").is_err());

@@ -109,7 +109,9 @@ fn overlay_windows(flags: &WindowFlags, options: &mut CompileOptions) -> Result<
 fn overlay_lora(flags: &LoraFlags, options: &mut CompileOptions) -> Result<(), CliError> {
     let Some(lora) = &mut options.lora else {
         return match flags.first_given() {
-            Some(flag) => Err(CliError::Flags { first: flag.to_owned(), second: "--trainable all".to_owned() }),
+            Some(flag) => {
+                Err(CliError::Flags { first: flag.to_owned(), second: "--trainable all".to_owned() })
+            }
             None => Ok(()),
         };
     };
@@ -172,8 +174,12 @@ mod tests {
 
     #[test]
     fn targets_stand_in_the_models_order() {
-        let order = |names: &[&str]| in_model_order(&names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>());
-        assert_eq!(order(&["q_proj", "v_proj", "k_proj", "out_proj"]), ["q_proj", "k_proj", "v_proj", "out_proj"]);
+        let order =
+            |names: &[&str]| in_model_order(&names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>());
+        assert_eq!(
+            order(&["q_proj", "v_proj", "k_proj", "out_proj"]),
+            ["q_proj", "k_proj", "v_proj", "out_proj"]
+        );
         assert_eq!(order(&["v_proj q_proj", "", "v_proj"]), ["q_proj", "v_proj"]);
         assert_eq!(order(&["all-linear"]), ["q_proj", "k_proj", "v_proj", "out_proj", "fc_in", "fc_out"]);
         assert_eq!(order(&["c_attn", "fc_out"]), ["fc_out", "c_attn"]);

@@ -1,0 +1,1 @@
+//! Command lines: what parses to what, and the pages of help.
