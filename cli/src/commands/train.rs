@@ -1,6 +1,6 @@
 //! `gptjc train` and `gptjc finetune`: a plan, made or read, run on data.
 
-use super::data::{Sources, TextPath, TrainSource};
+use super::data::{TextPath, TrainSource};
 use super::progress::Progress;
 use super::{compile, data, output};
 use crate::console::Console;
@@ -49,10 +49,12 @@ pub(crate) fn run(job: &JobFlags, plan: Option<&Path>, console: Console) -> Resu
     let mut trainer = Trainer::new(plan, Arc::new(checkpoint), start, options).map_err(CliError::Train)?;
     let mut state = run_training(&mut trainer, &windows, console)?;
     trainer.save(&job.output.output_dir).map_err(CliError::Train)?;
-    if let Some(windows) = validation {
-        evaluate(&mut trainer, &windows, &mut state, console)?;
-    }
     state.save(&job.output.output_dir.join(TRAINER_STATE))?;
+    if let Some(windows) = validation {
+        // What was trained is safe by now, whatever happens here.
+        evaluate(&mut trainer, &windows, &mut state, console)?;
+        state.save(&job.output.output_dir.join(TRAINER_STATE))?;
+    }
     console.line(&format!("wrote {}", job.output.output_dir.display()));
     Ok(())
 }
