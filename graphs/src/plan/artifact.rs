@@ -1,6 +1,6 @@
 //! The plan as a file: eight bytes of magic, then one protobuf message.
 
-use super::{FORMAT_VERSION, Plan, verify};
+use super::{CompileOptions, FORMAT_VERSION, Plan, verify};
 use prost::Message;
 
 /// First bytes of a plan file.
@@ -18,7 +18,7 @@ pub enum ArtifactError {
     /// A plan of another version.
     #[error(
         "the plan has format version {found} (written by gptjc {compiler}), this gptjc reads version {expected}; \
-         renew it with `gptjc compile --from OLD.plan -o NEW.plan` of the version that wrote it, or compile again"
+         renew it with `gptjc compile --from OLD.plan -o NEW.plan`"
     )]
     Version {
         /// Version of the file.
@@ -42,6 +42,13 @@ struct Header {
     compiler_version: String,
 }
 
+/// What a plan was compiled for, which every version of the format keeps in place too.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Renewable {
+    #[prost(message, required, tag = "3")]
+    options: CompileOptions,
+}
+
 /// The plan as bytes. Equal plans give equal bytes.
 pub fn encode(plan: &Plan) -> Vec<u8> {
     let mut bytes = MAGIC.to_vec();
@@ -63,4 +70,13 @@ pub fn decode(bytes: &[u8]) -> Result<Plan, ArtifactError> {
     let plan = Plan::decode(body)?;
     verify::verify(&plan)?;
     Ok(plan)
+}
+
+/// Reads only what a plan was compiled for, whatever its version, so that it can be compiled again.
+///
+/// # Errors
+/// [`ArtifactError::Magic`] or [`ArtifactError::Decode`] if the bytes are not a plan or are damaged.
+pub fn decode_options(bytes: &[u8]) -> Result<CompileOptions, ArtifactError> {
+    let body = bytes.strip_prefix(MAGIC.as_slice()).ok_or(ArtifactError::Magic)?;
+    Ok(Renewable::decode(body)?.options)
 }

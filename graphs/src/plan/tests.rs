@@ -82,6 +82,15 @@ fn files_that_are_no_plan_of_this_version_are_refused() {
 }
 
 #[test]
+fn options_can_be_read_from_a_plan_of_another_version() {
+    let mut other = plan();
+    other.format_version = 99;
+    assert_eq!(artifact::decode_options(&artifact::encode(&other)).unwrap(), plan().options);
+    let error = artifact::decode_options(b"PK").unwrap_err().to_string();
+    assert!(error.starts_with("this is not a gptjc plan"), "{error}");
+}
+
+#[test]
 fn a_header_keeps_its_place() {
     // A version is read before anything that may have another meaning in it.
     let bytes = plan().encode_to_vec();
