@@ -101,7 +101,7 @@ pub(crate) struct WindowFlags {
     /// Batches of an optimizer step [default: 1]
     #[arg(long, value_name = "N", value_parser = values::count)]
     pub(crate) gradient_accumulation_steps: Option<u64>,
-    /// Tokens of a window at most [default: 512, or the row length of --train-tokens]
+    /// Tokens of a window at most [default: the row length of --train-tokens, or 512, or n_positions if that is less]
     #[arg(long, value_name = "N", value_parser = values::count)]
     pub(crate) max_seq_length: Option<u64>,
     /// How examples become windows: joined and cut, whole side by side, or one each [default: concat]

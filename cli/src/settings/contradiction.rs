@@ -7,41 +7,34 @@ use gptjc_graphs::plan::{CompileOptions, ModelConfig, Plan};
 use gptjc_runtime::adapter::Adapter;
 use miette::Diagnostic;
 use std::fmt;
-use std::path::Path;
-
-/// One flag with two values.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Contradiction {
-    what: String,
-    typed: String,
-    settled: String,
-}
-
-impl fmt::Display for Contradiction {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: given {}, settled as {}", self.what, self.typed, self.settled)
-    }
-}
+use std::path::{Path, PathBuf};
 
 /// Every flag that contradicts what is settled.
 #[derive(Debug, thiserror::Error, Diagnostic, PartialEq, Eq)]
-#[error("flags contradict {by}:{}", Lines(found))]
+#[error("what is given contradicts the {by} `{}`:{}", path.display(), Lines(found))]
 #[diagnostic(help("{advice}"))]
 pub(crate) struct Contradictions {
-    by: String,
-    found: Vec<Contradiction>,
+    by: &'static str,
+    path: PathBuf,
+    found: Vec<String>,
     advice: &'static str,
 }
 
-/// Compares `typed` with `settled`, name by name.
-#[derive(Default)]
-struct Comparison(Vec<Contradiction>);
+/// Compares what was typed with what is settled, name by name.
+struct Comparison {
+    by: &'static str,
+    found: Vec<String>,
+}
 
 impl Comparison {
+    fn with(by: &'static str) -> Self {
+        Self { by, found: Vec::new() }
+    }
+
     fn add(&mut self, what: &str, typed: impl fmt::Display, settled: impl fmt::Display) {
         let (typed, settled) = (typed.to_string(), settled.to_string());
         if typed != settled {
-            self.0.push(Contradiction { what: what.to_owned(), typed, settled });
+            self.found.push(format!("{what}: given {typed}, the {} has {settled}", self.by));
         }
     }
 
@@ -82,8 +75,10 @@ impl Comparison {
         self.add("--use-rslora", typed.use_rslora, settled.use_rslora);
     }
 
-    fn finish(self, by: String, advice: &'static str) -> Result<(), Contradictions> {
-        if self.0.is_empty() { Ok(()) } else { Err(Contradictions { by, found: self.0, advice }) }
+    fn finish(self, path: &Path, advice: &'static str) -> Result<(), Contradictions> {
+        let Self { by, found } = self;
+        let path = path.to_owned();
+        if found.is_empty() { Ok(()) } else { Err(Contradictions { by, path, found, advice }) }
     }
 }
 
@@ -102,9 +97,9 @@ pub(crate) fn against_plan(
     let step = StepShape::new(&flags.window, settled);
     let mut typed = settled.clone();
     typed.model = model;
-    let mut comparison = Comparison::default();
+    let mut comparison = Comparison::with("plan");
     if let (None, Some(flag)) = (&settled.lora, flags.lora.first_given()) {
-        comparison.add(flag, "a value", "nothing: the plan trains all parameters");
+        comparison.add(flag, "a value", "none: it trains all parameters");
     } else {
         overlay(flags, &mut typed)?;
     }
@@ -115,8 +110,8 @@ pub(crate) fn against_plan(
         let product = format!("{} x {} = {}", step.batch, step.accumulation, step.windows());
         comparison.add(what, product, format!("at most {}", settled.step_windows));
     }
-    let advice = "leave these flags out, or compile a plan with them: `gptjc compile --from OLD.plan FLAGS -o NEW.plan`";
-    comparison.finish(format!("the plan `{}`", path.display()), advice)?;
+    let advice = "give what the plan was compiled for, or compile another: `gptjc compile --from OLD.plan FLAGS -o NEW.plan`";
+    comparison.finish(path, advice)?;
     Ok(step)
 }
 
@@ -135,9 +130,9 @@ pub(crate) fn against_adapter(
     if let (Some(typed), Some(settled)) = (&mut typed.lora, &defaults.lora) {
         typed.dropout = settled.dropout;
     }
-    let mut comparison = Comparison::default();
+    let mut comparison = Comparison::with("adapter");
     comparison.add("--trainable", typed.trainable(), defaults.trainable());
     comparison.lora(&typed, defaults);
     let advice = "leave these flags out: without them the adapter's own settings are taken";
-    Ok(comparison.finish(format!("the adapter `{}`", path.display()), advice)?)
+    Ok(comparison.finish(path, advice)?)
 }
