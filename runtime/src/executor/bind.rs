@@ -4,7 +4,7 @@ use super::team::Team;
 use super::{Bound, BoundEntry, ExecutorError};
 use crate::kernels::{self, Call, Element, Kernel, View};
 use crate::memory::region::Region;
-use crate::weights::{Checkpoint, WeightsError, convert};
+use crate::weights::{Checkpoint, WeightDtype, convert};
 use gptjc_graphs::dtype::DType;
 use gptjc_graphs::plan::{EntryPoint, KernelId, Memory, Plan, Step, verify};
 use gptjc_graphs::shape::{Extent, Extents, TensorType};
@@ -35,11 +35,17 @@ impl WeightStore {
         let missing = || ExecutorError::NoBuffer(name.to_owned());
         let tensor = self.checkpoint.as_ref().and_then(|checkpoint| checkpoint.tensor(name)).ok_or_else(missing)?;
         let dims: Vec<usize> = ty.dims.iter().map(|dim| dim.bound).collect();
-        if tensor.shape() != dims {
-            return Err(WeightsError::shape(name, &tensor, &dims).into());
+        if tensor.shape != dims {
+            let found = format!("the checkpoint's {:?}", tensor.shape);
+            return Err(ExecutorError::Data { name: name.to_owned(), expected: ty.clone(), found });
         }
-        let address = tensor.bytes().as_ptr();
-        if tensor.dtype().is(ty.dtype) && address.addr().is_multiple_of(ty.dtype.size()) {
+        let address = tensor.bytes.as_ptr();
+        let same_dtype = match ty.dtype {
+            DType::F32 => tensor.dtype == WeightDtype::F32,
+            DType::Bf16 => tensor.dtype == WeightDtype::Bf16,
+            DType::I32 => false,
+        };
+        if same_dtype && address.addr().is_multiple_of(ty.dtype.size()) {
             // SAFETY: the bytes are `dims` elements of the dtype inside the mapped checkpoint, which this store keeps
             // alive behind an `Arc`; the store outlives the kernels (see `Bound`). Weights are never written: the plan's
             // verifier refuses a step that does.
@@ -49,13 +55,18 @@ impl WeightStore {
         // SAFETY: the view is used here, and by kernels that are dropped before the store.
         let view = unsafe { region.view(0, ty.clone()) }.ok_or_else(missing)?;
         // SAFETY: the region was just made: nobody else has a view of it.
-        unsafe {
+        let converted = unsafe {
             match ty.dtype {
-                DType::F32 => convert::read_f32_into(&tensor, view.write::<f32>(0..ty.elements()))?,
-                DType::Bf16 => convert::read_bf16_into(&tensor, view.write::<bf16>(0..ty.elements()))?,
+                DType::F32 => convert::read_f32_into(&tensor, view.write::<f32>(0..ty.elements())),
+                DType::Bf16 => convert::read_bf16_into(&tensor, view.write::<bf16>(0..ty.elements())),
                 DType::I32 => return Err(missing()),
             }
-        }
+        };
+        converted.map_err(|error| ExecutorError::Data {
+            name: name.to_owned(),
+            expected: ty.clone(),
+            found: error.to_string(),
+        })?;
         self.converted.push(region);
         Ok(view)
     }

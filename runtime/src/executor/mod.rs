@@ -10,7 +10,6 @@ mod team;
 
 use crate::kernels::{Element, Kernel, KernelError, View};
 use crate::memory::region::{OutOfMemory, Region};
-use crate::weights::WeightsError;
 use gptjc_graphs::plan::{Plan, verify::PlanError};
 use gptjc_graphs::shape::{Extents, TensorType};
 use std::collections::HashMap;
@@ -35,9 +34,6 @@ pub enum ExecutorError {
         /// What is wrong.
         source: KernelError,
     },
-    /// A weight of the plan cannot be had.
-    #[error(transparent)]
-    Weights(#[from] WeightsError),
     /// Not enough memory.
     #[error(transparent)]
     Memory(#[from] OutOfMemory),
@@ -140,8 +136,8 @@ impl Executor {
     /// # Errors
     /// [`ExecutorError`] if there is no such buffer, it has another type, or `data` are too many.
     pub fn write<T: Element>(&mut self, name: &str, data: &[T]) -> Result<(), ExecutorError> {
-        let view = self.checked::<T>(name, data.len())?;
-        bind::copy_in(&mut self.team, view.clone(), data);
+        let view = self.checked::<T>(name, data.len())?.clone();
+        bind::copy_in(&mut self.team, view, data);
         Ok(())
     }
 
@@ -150,8 +146,8 @@ impl Executor {
     /// # Errors
     /// [`ExecutorError`] if there is no such buffer or it has another type.
     pub fn read<T: Element>(&mut self, name: &str) -> Result<Vec<T>, ExecutorError> {
-        let view = self.checked::<T>(name, 0)?;
-        Ok(bind::copy_out(&mut self.team, view.clone()))
+        let view = self.checked::<T>(name, 0)?.clone();
+        Ok(bind::copy_out(&mut self.team, view))
     }
 
     /// Runs the entry point called `name`.

@@ -12,6 +12,7 @@
 //! functions come from the `libm` crate, so that its bits are the same on every machine and with every C library.
 
 mod bind;
+mod rowwise;
 mod view;
 
 pub mod cross_entropy;

@@ -1,0 +1,51 @@
+//! Dropout by counter: which elements are kept is a function of seed, step, window, slot, site and column.
+//!
+//! # Numerics
+//! A kept element is one product; a dropped one is +0. Source of the random words: [`gptjc_graphs::philox`].
+
+use super::elementwise::{leading, start_from};
+use super::rowwise::{RowKernel, elements};
+use super::{Call, Kernel, KernelError};
+use gptjc_graphs::philox::{DropoutSite, keep_threshold};
+
+/// Drops elements of one row in place.
+pub fn dropout_row(row: &mut [f32], site: &DropoutSite, window: u32, offset: u16, threshold: u32, factor: f32) {
+    for (block, lanes) in row.chunks_mut(4).enumerate() {
+        let words = site.keep_words(window, offset, block as u32);
+        for (y, word) in lanes.iter_mut().zip(words) {
+            *y = if word >= threshold { *y * factor } else { 0.0 };
+        }
+    }
+}
+
+/// The window of a slot, and the slot's offset in it.
+fn place(table: &[i32], slot: usize) -> Option<(usize, usize)> {
+    let window = table.chunks_exact(2).rposition(|range| range[0] as usize <= slot && range[1] > 0)?;
+    let offset = slot - table[2 * window] as usize;
+    (offset < table[2 * window + 1] as usize).then_some((window, offset))
+}
+
+pub(super) fn bind(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
+    let ([x, table, counter], [y]) = (call.operands()?, call.results()?);
+    let (width, p, site) = (y.row_elements(), call.float("p")?, call.int("site")?);
+    let site = u16::try_from(site).map_err(|_| call.refuse(format!("site {site}")))?;
+    let (threshold, factor) = (keep_threshold(p), (1.0 / (1.0 - p)) as f32);
+    Ok(RowKernel::boxed(leading(&y), call.partition.rows, move |rows, extents, _| {
+        // SAFETY: the promises of `run_tile`.
+        unsafe {
+            let out = start_from::<f32>(&x, &y, elements(&rows, width));
+            let table = table.read_to::<i32>(2 * extents.windows);
+            let words = counter.read_to::<i32>(4);
+            let site = DropoutSite::new([words[0], words[1], words[2], words[3]], site);
+            for (row, slot) in out.chunks_exact_mut(width).zip(rows) {
+                match place(table, slot) {
+                    Some((window, offset)) => {
+                        let global = words[3].cast_unsigned().wrapping_add(window as u32);
+                        dropout_row(row, &site, global, offset as u16, threshold, factor);
+                    }
+                    None => row.fill(0.0), // a slot of no window is no token
+                }
+            }
+        }
+    }))
+}

@@ -1,0 +1,150 @@
+//! Sums, bias, scaling, casts and constants, element by element.
+//!
+//! # Numerics
+//! One rounding an element. # Cost: each operand is read and each result written once.
+
+use super::rowwise::{RowKernel, elements};
+use super::{Call, Element, Kernel, KernelError, View};
+use gptjc_graphs::dtype::DType;
+use gptjc_graphs::shape::Dim;
+use half::bf16;
+
+/// `y = a + b`.
+pub fn add(a: &[f32], b: &[f32], y: &mut [f32]) {
+    for ((y, a), b) in y.iter_mut().zip(a).zip(b) {
+        *y = a + b;
+    }
+}
+
+/// `y += a`.
+pub fn add_assign(y: &mut [f32], a: &[f32]) {
+    for (y, a) in y.iter_mut().zip(a) {
+        *y += a;
+    }
+}
+
+/// Adds `bias[N]` to each row of `y[M, N]`.
+pub fn bias_add_assign(y: &mut [f32], bias: &[f32]) {
+    for row in y.chunks_exact_mut(bias.len()) {
+        add_assign(row, bias);
+    }
+}
+
+/// `y *= factor`.
+pub fn scale_assign(y: &mut [f32], factor: f32) {
+    for y in y {
+        *y *= factor;
+    }
+}
+
+/// Rounds to bf16, nearest even.
+pub fn narrow(x: &[f32], y: &mut [bf16]) {
+    for (y, x) in y.iter_mut().zip(x) {
+        *y = bf16::from_f32(*x);
+    }
+}
+
+/// Widens to f32, exactly.
+pub fn widen(x: &[bf16], y: &mut [f32]) {
+    for (y, x) in y.iter_mut().zip(x) {
+        *y = x.to_f32();
+    }
+}
+
+/// Refuses anything but f32.
+fn only_f32(call: &Call, views: &[&View]) -> Result<(), KernelError> {
+    match views.iter().find(|view| view.ty().dtype != DType::F32) {
+        Some(view) => Err(call.refuse(format!("an operand of type {}", view.ty()))),
+        None => Ok(()),
+    }
+}
+
+/// The dimension whose rows are cut into tiles; of a tensor of rank 0, one row.
+pub(super) fn leading(view: &View) -> Dim {
+    view.ty().dims.first().copied().unwrap_or(Dim::fixed(1))
+}
+
+pub(super) fn bind_add(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
+    let ([a, b], [y]) = (call.operands()?, call.results()?);
+    only_f32(call, &[&a, &b])?;
+    let width = y.row_elements();
+    Ok(RowKernel::boxed(leading(&y), call.partition.rows, move |rows, _, _| {
+        let range = elements(&rows, width);
+        // SAFETY: the promises of `run_tile`: rows of `y` are this tile's own, operands are not written by others. Where `y`
+        // lies over an operand, no slice of that operand is made.
+        unsafe {
+            let out = y.write::<f32>(range.clone());
+            if y.same_place(&a) {
+                add_assign(out, b.read(range));
+            } else if y.same_place(&b) {
+                add_assign(out, a.read(range));
+            } else {
+                add(a.read(range.clone()), b.read(range), out);
+            }
+        }
+    }))
+}
+
+/// Makes `y`'s elements in `range` those of `x`, unless they are the same memory.
+///
+/// # Safety
+/// As for [`View::read`] of `x` and [`View::write`] of `y`.
+pub(super) unsafe fn start_from<'v, T: Element>(x: &View, y: &'v View, range: std::ops::Range<usize>) -> &'v mut [T] {
+    // SAFETY: the caller's promise; a slice of `x` is only made where `x` is other memory than `y`.
+    unsafe {
+        let out = y.write::<T>(range.clone());
+        if !y.same_place(x) {
+            out.copy_from_slice(x.read(range));
+        }
+        out
+    }
+}
+
+pub(super) fn bind_bias_add(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
+    let ([x, bias], [y]) = (call.operands()?, call.results()?);
+    only_f32(call, &[&x, &bias])?;
+    let width = y.row_elements();
+    Ok(RowKernel::boxed(leading(&y), call.partition.rows, move |rows, _, _| {
+        // SAFETY: the promises of `run_tile`.
+        unsafe { bias_add_assign(start_from(&x, &y, elements(&rows, width)), bias.read(0..width)) }
+    }))
+}
+
+pub(super) fn bind_scale(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
+    let ([x], [y]) = (call.operands()?, call.results()?);
+    only_f32(call, &[&x])?;
+    let (width, factor) = (y.row_elements(), call.float("factor")? as f32);
+    Ok(RowKernel::boxed(leading(&y), call.partition.rows, move |rows, _, _| {
+        // SAFETY: the promises of `run_tile`.
+        unsafe { scale_assign(start_from(&x, &y, elements(&rows, width)), factor) }
+    }))
+}
+
+pub(super) fn bind_cast(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
+    let ([x], [y]) = (call.operands()?, call.results()?);
+    let (width, rows_of_tile) = (y.row_elements(), call.partition.rows);
+    let dim = leading(&y);
+    match (x.ty().dtype, y.ty().dtype) {
+        (DType::F32, DType::Bf16) => Ok(RowKernel::boxed(dim, rows_of_tile, move |rows, _, _| {
+            let range = elements(&rows, width);
+            // SAFETY: the promises of `run_tile`.
+            unsafe { narrow(x.read(range.clone()), y.write(range)) }
+        })),
+        (DType::Bf16, DType::F32) => Ok(RowKernel::boxed(dim, rows_of_tile, move |rows, _, _| {
+            let range = elements(&rows, width);
+            // SAFETY: the promises of `run_tile`.
+            unsafe { widen(x.read(range.clone()), y.write(range)) }
+        })),
+        (from, to) => Err(call.refuse(format!("a cast from {from} to {to}"))),
+    }
+}
+
+pub(super) fn bind_fill(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
+    let [y] = call.results()?;
+    only_f32(call, &[&y])?;
+    let (width, value) = (y.row_elements(), call.float("value")? as f32);
+    Ok(RowKernel::boxed(leading(&y), call.partition.rows, move |rows, _, _| {
+        // SAFETY: the promises of `run_tile`.
+        unsafe { y.write::<f32>(elements(&rows, width)) }.fill(value);
+    }))
+}

@@ -1,0 +1,164 @@
+//! Matrix products: projections, their input gradients, and weight gradients per window.
+//!
+//! # Numerics
+//! An output is one chain of multiply and add in ascending order of the summed index, whatever the tiles and blocks
+//! are: a block of the sum starts from the f32 partial result of the block before.
+
+mod portable;
+
+use super::elementwise::leading;
+use super::rowwise::{elements, table_range};
+use super::{Call, Element, Kernel, KernelError, View, tile_range};
+use gptjc_graphs::dtype::DType;
+use gptjc_graphs::shape::Extents;
+use half::bf16;
+use portable::{Layout, matmul_tile, scratch_elements};
+use std::marker::PhantomData;
+
+/// An element that a product takes.
+pub trait Factor: Element {
+    /// The same number in f32.
+    fn widen(self) -> f32;
+}
+
+impl Factor for f32 {
+    fn widen(self) -> f32 {
+        self
+    }
+}
+
+impl Factor for bf16 {
+    fn widen(self) -> f32 {
+        self.to_f32()
+    }
+}
+
+struct Matmul<A, B> {
+    a: View,
+    b: View,
+    y: View,
+    layout: Layout,
+    tile_rows: usize,
+    tile_columns: usize,
+    factors: PhantomData<(A, B)>,
+}
+
+impl<A, B> Matmul<A, B> {
+    fn column_tiles(&self) -> usize {
+        self.layout.columns.div_ceil(self.tile_columns)
+    }
+}
+
+impl<A: Factor, B: Factor> Kernel for Matmul<A, B> {
+    fn tiles(&self, extents: &Extents) -> usize {
+        extents.of(leading(&self.y)).div_ceil(self.tile_rows) * self.column_tiles()
+    }
+
+    fn scratch(&self) -> usize {
+        scratch_elements()
+    }
+
+    unsafe fn run_tile(&self, tile: usize, extents: &Extents, scratch: &mut [f32]) {
+        // Columns change slowest: threads that run at the same time share a panel of `b`.
+        let row_tiles = extents.of(leading(&self.y)).div_ceil(self.tile_rows);
+        let rows = tile_range(tile % row_tiles, self.tile_rows, extents.of(leading(&self.y)));
+        let columns = tile_range(tile / row_tiles, self.tile_columns, self.layout.columns);
+        // SAFETY: the promises of `run_tile`. The tile's part of a row of `y` is one range of its own, made and dropped
+        // row by row through `row_of_y`.
+        unsafe {
+            let a = self.a.read::<A>(elements(&rows, self.layout.inner));
+            let b = self.b.read::<B>(0..self.b.ty().elements());
+            let row_of_y = |row: usize, columns: std::ops::Range<usize>| {
+                let start = (rows.start + row) * self.layout.columns;
+                self.y.write::<f32>(start + columns.start..start + columns.end)
+            };
+            matmul_tile(a, b, self.layout, columns, row_of_y, scratch);
+        }
+    }
+}
+
+fn boxed<A: Factor, B: Factor>(call: &Call, layout: Layout) -> Result<Box<dyn Kernel>, KernelError> {
+    let ([a, b], [y]) = (call.operands()?, call.results()?);
+    let tile_columns = match call.partition.columns as usize {
+        0 => layout.columns.max(1),
+        columns => columns,
+    };
+    let tile_rows = call.partition.rows.max(1) as usize;
+    Ok(Box::new(Matmul::<A, B> { a, b, y, layout, tile_rows, tile_columns, factors: PhantomData }))
+}
+
+pub(super) fn bind_matmul(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
+    let [a, b] = call.operands()?;
+    let form = call.attributes.get_word("form", "nt or nn").unwrap_or_default();
+    let (inner, transposed) = (a.row_elements(), form == "nt");
+    let columns = if transposed { b.ty().dims[0].bound } else { b.ty().dims[1].bound };
+    let layout = Layout { inner, columns, transposed };
+    match (a.ty().dtype, b.ty().dtype) {
+        (DType::F32, DType::F32) => boxed::<f32, f32>(call, layout),
+        (DType::F32, DType::Bf16) => boxed::<f32, bf16>(call, layout),
+        (DType::Bf16, DType::Bf16) => boxed::<bf16, bf16>(call, layout),
+        (DType::Bf16, DType::F32) => boxed::<bf16, f32>(call, layout),
+        (a, b) => Err(call.refuse(format!("a product of {a} and {b}"))),
+    }
+}
+
+/// `gradient[N, K] = yᵀ · x` over the rows of one window, for output rows `outputs` of N.
+///
+/// # Shapes
+/// `y[M, N]`, `x[M, K]`, `gradient[outputs, K]`.
+pub fn window_matmul(y: &[f32], x: &[f32], n: usize, k: usize, outputs: std::ops::Range<usize>, gradient: &mut [f32]) {
+    gradient.fill(0.0);
+    for (y, x) in y.chunks_exact(n).zip(x.chunks_exact(k)) {
+        for (&y, row) in y[outputs.clone()].iter().zip(gradient.chunks_exact_mut(k)) {
+            for (element, x) in row.iter_mut().zip(x) {
+                *element += y * x;
+            }
+        }
+    }
+}
+
+struct WindowMatmul {
+    y: View,
+    x: View,
+    table: View,
+    gradient: View,
+    tile_rows: usize,
+}
+
+impl WindowMatmul {
+    fn blocks(&self) -> usize {
+        self.y.row_elements().div_ceil(self.tile_rows)
+    }
+}
+
+impl Kernel for WindowMatmul {
+    fn tiles(&self, extents: &Extents) -> usize {
+        extents.windows * self.blocks()
+    }
+
+    fn scratch(&self) -> usize {
+        0
+    }
+
+    unsafe fn run_tile(&self, tile: usize, _extents: &Extents, _scratch: &mut [f32]) {
+        let (n, k) = (self.y.row_elements(), self.x.row_elements());
+        let (window, block) = (tile / self.blocks(), tile % self.blocks());
+        let outputs = tile_range(block, self.tile_rows, n);
+        // SAFETY: the promises of `run_tile`; output rows of a window are this tile's own.
+        unsafe {
+            let slots = table_range(self.table.read_to(2 * window + 2), window);
+            let out = self.gradient.write((window * n + outputs.start) * k..(window * n + outputs.end) * k);
+            let (y, x) = (self.y.read(elements(&slots, n)), self.x.read(elements(&slots, k)));
+            window_matmul(y, x, n, k, outputs, out);
+        }
+    }
+}
+
+pub(super) fn bind_window(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
+    let ([y, x, table], [gradient]) = (call.operands()?, call.results()?);
+    if y.ty().dtype != DType::F32 || x.ty().dtype != DType::F32 {
+        return Err(call.refuse(format!("operands of types {} and {}", y.ty(), x.ty())));
+    }
+    let tile_rows = call.partition.rows.max(1) as usize;
+    Ok(Box::new(WindowMatmul { y, x, table, gradient, tile_rows }))
+}

@@ -1,0 +1,43 @@
+//! Picking labelled rows out of all slots, and putting them back among zeros.
+
+use super::elementwise::leading;
+use super::rowwise::{RowKernel, elements};
+use super::{Call, Kernel, KernelError};
+use gptjc_graphs::dtype::DType;
+
+pub(super) fn bind_gather(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
+    let ([x, labelled], [y]) = (call.operands()?, call.results()?);
+    if x.ty().dtype != DType::F32 {
+        return Err(call.refuse(format!("an operand of type {}", x.ty())));
+    }
+    let width = y.row_elements();
+    Ok(RowKernel::boxed(leading(&y), call.partition.rows, move |rows, extents, _| {
+        // SAFETY: the promises of `run_tile`; `labelled` names used slots.
+        unsafe {
+            let out = y.write::<f32>(elements(&rows, width));
+            let x = x.read_to::<f32>(extents.slots * width);
+            for (row, &slot) in out.chunks_exact_mut(width).zip(labelled.read::<i32>(rows)) {
+                row.copy_from_slice(&x[slot as usize * width..][..width]);
+            }
+        }
+    }))
+}
+
+pub(super) fn bind_scatter(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
+    let ([y, labelled], [x]) = (call.operands()?, call.results()?);
+    let width = x.row_elements();
+    Ok(RowKernel::boxed(leading(&x), call.partition.rows, move |slots, extents, _| {
+        // SAFETY: the promises of `run_tile`; `labelled` is ascending, so the tile's rows are one range of it.
+        unsafe {
+            let out = x.write::<f32>(elements(&slots, width));
+            out.fill(0.0);
+            let labelled = labelled.read_to::<i32>(extents.rows);
+            let first = labelled.partition_point(|&slot| (slot as usize) < slots.start);
+            let last = labelled.partition_point(|&slot| (slot as usize) < slots.end);
+            let rows = y.read::<f32>(elements(&(first..last), width));
+            for (&slot, row) in labelled[first..last].iter().zip(rows.chunks_exact(width)) {
+                out[(slot as usize - slots.start) * width..][..width].copy_from_slice(row);
+            }
+        }
+    }))
+}

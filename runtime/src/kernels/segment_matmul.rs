@@ -1,0 +1,132 @@
+//! Causal products inside a segment: scores, mixing by probabilities, and mixing by their transpose.
+//!
+//! A row `t` of the segment that begins at `s0` meets the keys `j` in `0..=t - s0`: its *band*. Elements of a score
+//! tensor outside of the band are not written, because no kernel reads them.
+//!
+//! # Numerics
+//! Each element is one chain of additions in ascending order of the summed index.
+
+use super::elementwise::leading;
+use super::rowwise::{RowKernel, elements, table_range};
+use super::{Call, Kernel, KernelError, View};
+use std::ops::Range;
+
+/// Finds the segment of a row.
+struct Segments {
+    segment: View,
+    table: View,
+}
+
+impl Segments {
+    /// Slots of the segment of row `t`.
+    ///
+    /// # Safety
+    /// Nobody writes the two views.
+    unsafe fn of(&self, t: usize) -> Range<usize> {
+        // SAFETY: the caller's promise; a batch's tables name segments that exist.
+        unsafe {
+            let index = self.segment.read::<i32>(t..t + 1)[0] as usize;
+            table_range(self.table.read_to(2 * index + 2), index)
+        }
+    }
+}
+
+/// First key of row `t`, and the number of keys in its band.
+///
+/// # Safety
+/// Nobody writes the two views.
+pub(super) unsafe fn band(segment: &View, table: &View, t: usize) -> (usize, usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let index = segment.read::<i32>(t..t + 1)[0] as usize;
+        let slots = table_range(table.read_to(2 * index + 2), index);
+        (slots.start, t - slots.start + 1)
+    }
+}
+
+/// `s[j] = q · k[j]` for one head: `q[HD]`, keys `k` with `stride` elements between rows.
+pub fn scores_row(q: &[f32], k: &[f32], stride: usize, s: &mut [f32]) {
+    for (j, s) in s.iter_mut().enumerate() {
+        let key = &k[j * stride..][..q.len()];
+        let mut sum = 0.0;
+        for (q, k) in q.iter().zip(key) {
+            sum += q * k;
+        }
+        *s = sum;
+    }
+}
+
+/// `out += p * v` for one head's lanes.
+fn add_scaled(out: &mut [f32], p: f32, v: &[f32]) {
+    for (out, v) in out.iter_mut().zip(v) {
+        *out += p * v;
+    }
+}
+
+pub(super) fn bind_scores(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
+    let ([q, k, segment, table], [s]) = (call.operands()?, call.results()?);
+    let (width, heads, window) = (q.row_elements(), call.int("heads")?, call.int("window")?);
+    let lanes = width / heads.max(1);
+    Ok(RowKernel::boxed(leading(&q), call.partition.rows, move |rows, _, _| {
+        for t in rows {
+            // SAFETY: the promises of `run_tile`; row `t` of `s` is this tile's own.
+            unsafe {
+                let (first, keys) = band(&segment, &table, t);
+                let q = q.read::<f32>(elements(&(t..t + 1), width));
+                let k = k.read::<f32>(elements(&(first..t + 1), width));
+                for head in 0..heads {
+                    let start = (t * heads + head) * window;
+                    let lane = head * lanes;
+                    scores_row(&q[lane..lane + lanes], &k[lane..], width, s.write(start..start + keys));
+                }
+            }
+        }
+    }))
+}
+
+pub(super) fn bind_mix(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
+    let ([p, v, segment, table], [o]) = (call.operands()?, call.results()?);
+    let (width, heads, window) = (v.row_elements(), p.ty().dims[1].bound, p.ty().dims[2].bound);
+    let lanes = width / heads.max(1);
+    Ok(RowKernel::boxed(leading(&v), call.partition.rows, move |rows, _, _| {
+        for t in rows {
+            // SAFETY: the promises of `run_tile`; row `t` of `o` is this tile's own.
+            unsafe {
+                let (first, keys) = band(&segment, &table, t);
+                let v = v.read::<f32>(elements(&(first..t + 1), width));
+                let out = o.write::<f32>(elements(&(t..t + 1), width));
+                out.fill(0.0);
+                for (head, out) in out.chunks_exact_mut(lanes).enumerate() {
+                    let start = (t * heads + head) * window;
+                    for (j, &p) in p.read::<f32>(start..start + keys).iter().enumerate() {
+                        add_scaled(out, p, &v[j * width + head * lanes..][..lanes]);
+                    }
+                }
+            }
+        }
+    }))
+}
+
+pub(super) fn bind_mix_transposed(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
+    let ([p, x, segment, table], [y]) = (call.operands()?, call.results()?);
+    let (width, heads, window) = (x.row_elements(), p.ty().dims[1].bound, p.ty().dims[2].bound);
+    let lanes = width / heads.max(1);
+    let segments = Segments { segment, table };
+    Ok(RowKernel::boxed(leading(&x), call.partition.rows, move |rows, _, _| {
+        for u in rows {
+            // SAFETY: the promises of `run_tile`; row `u` of `y` is this tile's own.
+            unsafe {
+                let slots = segments.of(u);
+                let out = y.write::<f32>(elements(&(u..u + 1), width));
+                out.fill(0.0);
+                for t in u..slots.end {
+                    let x = x.read::<f32>(elements(&(t..t + 1), width));
+                    for (head, out) in out.chunks_exact_mut(lanes).enumerate() {
+                        let at = (t * heads + head) * window + (u - slots.start);
+                        add_scaled(out, p.read::<f32>(at..at + 1)[0], &x[head * lanes..][..lanes]);
+                    }
+                }
+            }
+        }
+    }))
+}
