@@ -39,7 +39,7 @@ pub(crate) struct CompileFlags {
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelFlags {
     /// Model directory: config.json, safetensors, tokenizer files
-    #[arg(long, alias = "model-name-or-path", value_name = "DIR")]
+    #[arg(long, visible_alias = "model-name-or-path", value_name = "DIR")]
     pub(crate) model: Option<PathBuf>,
     /// Take the config from this file, or from config.json in this directory [default: of the model]
     #[arg(long, value_name = "FILE")]
@@ -60,7 +60,7 @@ pub(crate) struct ModelFlags {
 #[command(next_help_heading = "Adapter (default: of --adapter, if that is given)")]
 pub(crate) struct LoraFlags {
     /// Rank r [default: 8]
-    #[arg(long, alias = "lora-r", value_name = "N", value_parser = values::count)]
+    #[arg(long, visible_alias = "lora-r", value_name = "N", value_parser = values::count)]
     pub(crate) lora_rank: Option<u64>,
     /// Adapters are scaled by alpha / r [default: 16]
     #[arg(long, value_name = "X", value_parser = values::positive)]
