@@ -1,12 +1,13 @@
 //! Bad input, through the binary: one clear message each, and exit code 1.
 
-mod common;
-
-use common::{copy_directory, edit_header, golden, gptjc, tokenizer};
+use crate::common::{copy_directory, edit_header, golden, gptjc, tokenizer};
 use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
+
+/// Changes the header of a safetensors file.
+type Change = fn(&mut serde_json::Value);
 
 /// Trains on the golden case `plain` with the model in `model`; returns the message.
 fn refusal(model: &Path, more: &str, paths: &[(&str, &Path)]) -> String {
@@ -92,7 +93,7 @@ fn truncated_files() {
 
 #[test]
 fn tensors_with_another_name_shape_or_dtype() {
-    let changes: [(fn(&mut serde_json::Value), &[&str]); 3] = [
+    let changes: [(Change, &[&str]); 3] = [
         (
             |header| {
                 let tensor = header.as_object_mut().unwrap().remove("transformer.ln_f.bias").unwrap();

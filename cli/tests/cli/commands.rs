@@ -1,8 +1,6 @@
 //! The commands from end to end, through the binary, on small models.
 
-mod common;
-
-use common::{Run, golden, gptjc};
+use crate::common::{Run, golden, gptjc};
 use std::fs;
 use std::path::Path;
 use tempfile::TempDir;

@@ -7,26 +7,26 @@ use std::process::Command;
 
 /// What a run of the binary left.
 #[derive(Debug)]
-pub struct Run {
+pub(crate) struct Run {
     /// Exit code.
-    pub code: Option<i32>,
+    pub(crate) code: Option<i32>,
     /// Standard output.
-    pub out: String,
+    pub(crate) out: String,
     /// Standard error.
-    pub err: String,
+    pub(crate) err: String,
 }
 
 impl Run {
     /// This run, if it ended well.
     #[track_caller]
-    pub fn ok(self) -> Self {
+    pub(crate) fn ok(self) -> Self {
         assert_eq!(self.code, Some(0), "{}{}", self.out, self.err);
         self
     }
 
     /// The message, if the run ended with exactly one error and exit code 1.
     #[track_caller]
-    pub fn error(self) -> String {
+    pub(crate) fn error(self) -> String {
         assert_eq!(self.code, Some(1), "{}{}", self.out, self.err);
         let at = self.err.find("error: ").unwrap_or_else(|| panic!("no message: {}", self.err));
         let message = self.err[at..].to_owned();
@@ -36,7 +36,7 @@ impl Run {
 }
 
 /// Runs `gptjc` with `arguments` in `directory`.
-pub fn gptjc_in(directory: &Path, arguments: &[impl AsRef<OsStr>]) -> Run {
+pub(crate) fn gptjc_in(directory: &Path, arguments: &[impl AsRef<OsStr>]) -> Run {
     let output =
         Command::new(env!("CARGO_BIN_EXE_gptjc")).args(arguments).current_dir(directory).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
@@ -44,7 +44,7 @@ pub fn gptjc_in(directory: &Path, arguments: &[impl AsRef<OsStr>]) -> Run {
 }
 
 /// Runs `gptjc` with the words of `line`, of which `{name}` stands for the path with that name.
-pub fn gptjc(line: &str, paths: &[(&str, &Path)]) -> Run {
+pub(crate) fn gptjc(line: &str, paths: &[(&str, &Path)]) -> Run {
     let fill = |word: &str| {
         let path = |text: String, (name, path): &(&str, &Path)| {
             text.replace(&format!("{{{name}}}"), path.to_str().unwrap())
@@ -56,17 +56,17 @@ pub fn gptjc(line: &str, paths: &[(&str, &Path)]) -> Run {
 }
 
 /// A directory of the golden cases.
-pub fn golden(path: &str) -> PathBuf {
+pub(crate) fn golden(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden").join(path).canonicalize().unwrap()
 }
 
 /// The directory with GPT-J's tokenizer.
-pub fn tokenizer() -> PathBuf {
+pub(crate) fn tokenizer() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/tokenizer").canonicalize().unwrap()
 }
 
 /// A copy of the files of `from` under `to`.
-pub fn copy_directory(from: &Path, to: &Path) {
+pub(crate) fn copy_directory(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -75,7 +75,7 @@ pub fn copy_directory(from: &Path, to: &Path) {
 }
 
 /// Changes the header of a safetensors file.
-pub fn edit_header(file: &Path, edit: impl FnOnce(&mut serde_json::Value)) {
+pub(crate) fn edit_header(file: &Path, edit: impl FnOnce(&mut serde_json::Value)) {
     let bytes = fs::read(file).unwrap();
     let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     let mut header: serde_json::Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
@@ -84,7 +84,7 @@ pub fn edit_header(file: &Path, edit: impl FnOnce(&mut serde_json::Value)) {
 }
 
 /// The bytes of a safetensors file.
-pub fn safetensors(header: &serde_json::Value, data: &[u8]) -> Vec<u8> {
+pub(crate) fn safetensors(header: &serde_json::Value, data: &[u8]) -> Vec<u8> {
     let header = header.to_string();
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
     bytes.extend_from_slice(header.as_bytes());
