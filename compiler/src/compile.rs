@@ -2,7 +2,8 @@
 
 use crate::lower::lower;
 use crate::{CompileError, pass_manager, pipeline};
-use gptjc_graphs::models::gptj::training_program;
+use gptjc_graphs::graph::Graph;
+use gptjc_graphs::models::gptj::{decode_graphs, training_program};
 use gptjc_graphs::plan::{CompileOptions, Plan, verify};
 
 /// Bytes that a plan needs while it runs.
@@ -35,11 +36,11 @@ impl MemoryNeed {
 /// [`CompileError`] if an option is out of its range or the budget cannot be met.
 pub fn compile(options: &CompileOptions) -> Result<Plan, CompileError> {
     check(options)?;
-    let budget = match options.memory_budget {
-        0 => options.target.memory_bytes,
-        bytes => bytes,
-    };
-    let mut candidates = match options.micro_batch {
+    if options.decode_sequences > 0 {
+        let plan = compile_graphs(decode_graphs(options)?, options)?;
+        return within_budget(plan, options, options.decode_sequences);
+    }
+    let mut candidates: Vec<u64> = match options.micro_batch {
         0 => {
             let largest = 1 << options.per_device_train_batch_size.ilog2();
             std::iter::successors(Some(largest), |&windows| (windows > 1).then_some(windows / 2)).collect()
@@ -49,22 +50,32 @@ pub fn compile(options: &CompileOptions) -> Result<Plan, CompileError> {
     loop {
         let micro_batch = candidates.remove(0);
         let plan = compile_with_micro_batch(options, micro_batch as usize)?;
-        let need = MemoryNeed::of(&plan);
-        if need.total() <= budget {
-            return Ok(plan);
-        }
-        if candidates.is_empty() {
-            return Err(CompileError::Budget {
-                budget,
-                micro_batch,
-                max_seq_length: options.max_seq_length,
-                weights: need.weights,
-                persistent: need.persistent,
-                arena: need.arena,
-                needed: need.total(),
-            });
+        match within_budget(plan, options, micro_batch) {
+            Err(CompileError::Budget { .. }) if !candidates.is_empty() => {}
+            outcome => return outcome,
         }
     }
+}
+
+/// The plan, if it fits the memory budget.
+fn within_budget(plan: Plan, options: &CompileOptions, micro_batch: u64) -> Result<Plan, CompileError> {
+    let budget = match options.memory_budget {
+        0 => options.target.memory_bytes,
+        bytes => bytes,
+    };
+    let need = MemoryNeed::of(&plan);
+    if need.total() <= budget {
+        return Ok(plan);
+    }
+    Err(CompileError::Budget {
+        budget,
+        micro_batch,
+        max_seq_length: options.max_seq_length,
+        weights: need.weights,
+        persistent: need.persistent,
+        arena: need.arena,
+        needed: need.total(),
+    })
 }
 
 /// Compiles `options` for micro-batches of at most `micro_batch` windows, whatever memory that takes.
@@ -72,15 +83,20 @@ pub fn compile(options: &CompileOptions) -> Result<Plan, CompileError> {
 /// # Errors
 /// [`CompileError`] if an option is out of its range.
 pub fn compile_with_micro_batch(options: &CompileOptions, micro_batch: usize) -> Result<Plan, CompileError> {
-    let mut program = training_program(options, micro_batch)?;
-    let passes = pipeline::passes(options.precision());
-    let mut remarks = Vec::new();
-    for graph in program.graphs_mut() {
-        remarks.extend(pass_manager::run(&passes, graph)?);
-    }
+    let program = training_program(options, micro_batch)?;
     let mut options = options.clone();
     options.micro_batch = micro_batch as u64;
-    let mut plan = lower(&program.graphs(), &options)?;
+    compile_graphs(program.into_graphs(), &options)
+}
+
+/// Runs the passes over the graphs of all entry points and lowers them.
+fn compile_graphs(mut graphs: Vec<Graph>, options: &CompileOptions) -> Result<Plan, CompileError> {
+    let passes = pipeline::passes(options.precision());
+    let mut remarks = Vec::new();
+    for graph in &mut graphs {
+        remarks.extend(pass_manager::run(&passes, graph)?);
+    }
+    let mut plan = lower(&graphs, options)?;
     plan.remarks = remarks;
     verify::verify(&plan)?;
     Ok(plan)

@@ -13,6 +13,7 @@ pub mod graph;
 pub mod hyper;
 pub mod interp;
 pub mod models;
+pub mod onnx;
 pub mod ops;
 pub mod plan;
 pub mod philox;

@@ -5,9 +5,11 @@
 pub mod adapter;
 pub mod data;
 pub mod executor;
+pub mod export;
 pub mod files;
 pub mod kernels;
 pub mod machine;
 pub mod memory;
 pub mod train;
+pub mod validate;
 pub mod weights;

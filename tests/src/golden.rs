@@ -137,6 +137,8 @@ impl Golden {
             memory_budget: 0,
             target: target(),
             step_windows: (hyper.batch * hyper.accumulate) as u64,
+            decode_sequences: 0,
+            decode_slots: 0,
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::error::CliError;
 use crate::flags::ModelFlags;
 use gptjc_graphs::models::gptj::config;
-use gptjc_graphs::plan::{CompileOptions, ModelConfig, Plan, artifact};
+use gptjc_graphs::plan::{ModelConfig, Plan, artifact};
 use std::path::{Path, PathBuf};
 
 /// The model directory that was given, if it is one.
@@ -48,16 +48,8 @@ pub(crate) fn model_config(flags: &ModelFlags) -> Result<ModelConfig, CliError> 
 
 /// The plan in a file, proved to hold.
 pub(crate) fn read_plan(path: &Path) -> Result<Plan, CliError> {
-    artifact::decode(&read(path)?).map_err(|source| CliError::Plan { path: path.to_owned(), source })
-}
-
-/// What the plan in a file was compiled for; the plan may be of another version.
-pub(crate) fn read_options(path: &Path) -> Result<CompileOptions, CliError> {
-    artifact::decode_options(&read(path)?).map_err(|source| CliError::Plan { path: path.to_owned(), source })
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, CliError> {
-    std::fs::read(path).map_err(|source| CliError::Read { path: path.to_owned(), source })
+    let bytes = std::fs::read(path).map_err(|source| CliError::Read { path: path.to_owned(), source })?;
+    artifact::decode(&bytes).map_err(|source| CliError::Plan { path: path.to_owned(), source })
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use gptjc_graphs::plan::{
 ///
 /// # Errors
 /// [`CompileError::Lower`] if a graph cannot be lowered.
-pub fn lower(graphs: &[&Graph], options: &CompileOptions) -> Result<Plan, CompileError> {
+pub fn lower(graphs: &[Graph], options: &CompileOptions) -> Result<Plan, CompileError> {
     let mut table = BufferTable::default();
     let mut entries = Vec::new();
     let mut arena_bytes = 0;

@@ -10,6 +10,7 @@ use crate::autodiff::{AutodiffError, VjpContext};
 use crate::interp::{EvalError, Real, Tensor};
 use crate::shape::{Extents, TensorType};
 
+pub mod cache;
 pub mod check;
 pub mod cross_entropy;
 pub mod dropout;
@@ -175,6 +176,11 @@ op_set! {
     GatherRows = rows::GatherRows,
     CrossEntropy = cross_entropy::CrossEntropy,
     WindowSum = window::WindowSum,
+    // Inference.
+    CacheStore = cache::CacheStore,
+    CachedScores = cache::CachedScores,
+    CachedSoftmax = cache::CachedSoftmax,
+    CachedMix = cache::CachedMix,
     // Gradients.
     EmbeddingGrad = embedding::EmbeddingGrad,
     LayerNormGrad = layer_norm::LayerNormGrad,

@@ -1,6 +1,9 @@
-//! The plan as a file: eight bytes of magic, then one protobuf message.
+//! The plan as a file.
+//!
+//! Little-endian: 8 bytes of magic, format version (u32), length of the body (u64), CRC-32 of the body (u32), and the body:
+//! one protobuf message. The version stands before anything that may have another meaning in it.
 
-use super::{CompileOptions, FORMAT_VERSION, Plan, verify};
+use super::{FORMAT_VERSION, Plan, verify};
 use prost::Message;
 
 /// First bytes of a plan file.
@@ -12,47 +15,52 @@ pub enum ArtifactError {
     /// Not a plan at all.
     #[error("this is not a gptjc plan: expected the first 8 bytes to be `gptjplan`; write one with `gptjc compile`")]
     Magic,
-    /// A plan that is cut off or damaged.
-    #[error("the plan is damaged: {0}; write it again with `gptjc compile`")]
+    /// A plan that is cut off.
+    #[error("the plan is cut off: expected {expected} bytes, found {found}; write it again with `gptjc compile`")]
+    Truncated {
+        /// Bytes that the file should have.
+        expected: u64,
+        /// Bytes that it has.
+        found: u64,
+    },
+    /// A plan whose bytes have changed.
+    #[error("the plan is damaged: its checksum is {found:08x} and should be {expected:08x}; write it again with `gptjc compile`")]
+    Checksum {
+        /// Checksum in the file.
+        expected: u32,
+        /// Checksum of the body.
+        found: u32,
+    },
+    /// A body that is no plan.
+    #[error("the plan cannot be decoded: {0}; write it again with `gptjc compile`")]
     Decode(#[from] prost::DecodeError),
     /// A plan of another version.
     #[error(
-        "the plan has format version {found} (written by gptjc {compiler}), this gptjc reads version {expected}; \
-         renew it with `gptjc compile --from OLD.plan -o NEW.plan`"
+        "the plan has format version {found}, this gptjc reads version {expected}; compile it again: with this gptjc, \
+         `gptjc compile` and the options that `gptjc inspect` of the version that wrote it shows"
     )]
     Version {
         /// Version of the file.
         found: u32,
         /// Version that this program reads.
         expected: u32,
-        /// Version of the compiler that wrote it.
-        compiler: String,
     },
     /// A plan that contradicts itself.
     #[error("the plan contradicts itself: {0}; write it again with `gptjc compile`")]
     Invalid(#[from] verify::PlanError),
 }
 
-/// The header fields, which every version of the format keeps in place.
-#[derive(Clone, PartialEq, prost::Message)]
-struct Header {
-    #[prost(uint32, tag = "1")]
-    format_version: u32,
-    #[prost(string, tag = "2")]
-    compiler_version: String,
-}
-
-/// What a plan was compiled for, which every version of the format keeps in place too.
-#[derive(Clone, PartialEq, prost::Message)]
-struct Renewable {
-    #[prost(message, required, tag = "3")]
-    options: CompileOptions,
-}
+const HEADER: usize = MAGIC.len() + 4 + 8 + 4;
 
 /// The plan as bytes. Equal plans give equal bytes.
 pub fn encode(plan: &Plan) -> Vec<u8> {
-    let mut bytes = MAGIC.to_vec();
-    plan.encode_raw(&mut bytes);
+    let body = plan.encode_to_vec();
+    let mut bytes = Vec::with_capacity(HEADER + body.len());
+    bytes.extend(MAGIC);
+    bytes.extend(plan.format_version.to_le_bytes());
+    bytes.extend((body.len() as u64).to_le_bytes());
+    bytes.extend(crc32fast::hash(&body).to_le_bytes());
+    bytes.extend(body);
     bytes
 }
 
@@ -61,22 +69,24 @@ pub fn encode(plan: &Plan) -> Vec<u8> {
 /// # Errors
 /// [`ArtifactError`] if the bytes are not a plan, are damaged, are of another version or contradict themselves.
 pub fn decode(bytes: &[u8]) -> Result<Plan, ArtifactError> {
-    let body = bytes.strip_prefix(MAGIC.as_slice()).ok_or(ArtifactError::Magic)?;
-    let header = Header::decode(body)?;
-    if header.format_version != FORMAT_VERSION {
-        let (found, compiler) = (header.format_version, header.compiler_version);
-        return Err(ArtifactError::Version { found, expected: FORMAT_VERSION, compiler });
+    let rest = bytes.strip_prefix(MAGIC.as_slice()).ok_or(ArtifactError::Magic)?;
+    let truncated = |expected: u64| ArtifactError::Truncated { expected, found: bytes.len() as u64 };
+    let (version, rest) = rest.split_first_chunk().ok_or_else(|| truncated(HEADER as u64))?;
+    let found = u32::from_le_bytes(*version);
+    if found != FORMAT_VERSION {
+        return Err(ArtifactError::Version { found, expected: FORMAT_VERSION });
+    }
+    let (length, rest) = rest.split_first_chunk().ok_or_else(|| truncated(HEADER as u64))?;
+    let (checksum, body) = rest.split_first_chunk().ok_or_else(|| truncated(HEADER as u64))?;
+    let length = u64::from_le_bytes(*length);
+    if body.len() as u64 != length {
+        return Err(truncated(length.saturating_add(HEADER as u64)));
+    }
+    let (expected, found) = (u32::from_le_bytes(*checksum), crc32fast::hash(body));
+    if expected != found {
+        return Err(ArtifactError::Checksum { expected, found });
     }
     let plan = Plan::decode(body)?;
     verify::verify(&plan)?;
     Ok(plan)
-}
-
-/// Reads only what a plan was compiled for, whatever its version, so that it can be compiled again.
-///
-/// # Errors
-/// [`ArtifactError::Magic`] or [`ArtifactError::Decode`] if the bytes are not a plan or are damaged.
-pub fn decode_options(bytes: &[u8]) -> Result<CompileOptions, ArtifactError> {
-    let body = bytes.strip_prefix(MAGIC.as_slice()).ok_or(ArtifactError::Magic)?;
-    Ok(Renewable::decode(body)?.options)
 }

@@ -196,6 +196,12 @@ pub struct CompileOptions {
     /// Windows of an optimizer step at most, accumulation included: the partial gradient sums are kept for so many.
     #[prost(uint64, tag = "10")]
     pub step_windows: u64,
+    /// Sequences that `decode` continues side by side; 0 for a plan that trains and does not decode.
+    #[prost(uint64, tag = "11")]
+    pub decode_sequences: u64,
+    /// New tokens that one run of `decode` takes at most.
+    #[prost(uint64, tag = "12")]
+    pub decode_slots: u64,
 }
 
 impl CompileOptions {

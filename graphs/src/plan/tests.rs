@@ -3,7 +3,6 @@
 use super::*;
 use crate::dtype::DType;
 use crate::shape::{Dim, TensorType};
-use prost::Message;
 
 const ROW: u64 = 16 * 4;
 
@@ -69,32 +68,18 @@ fn files_that_are_no_plan_of_this_version_are_refused() {
     let mut other = plan();
     other.format_version = 99;
     let error = artifact::decode(&artifact::encode(&other)).unwrap_err().to_string();
-    assert!(error.starts_with("the plan has format version 99 (written by gptjc 0.0.0), this gptjc reads"), "{error}");
+    assert!(error.starts_with("the plan has format version 99, this gptjc reads version"), "{error}");
     let error = artifact::decode(b"PK\x03\x04").unwrap_err().to_string();
     assert!(error.starts_with("this is not a gptjc plan"), "{error}");
     let bytes = artifact::encode(&plan());
-    let error = artifact::decode(&bytes[..bytes.len() / 2]).unwrap_err().to_string();
-    assert!(error.starts_with("the plan is damaged"), "{error}");
-    // Cut between two fields, what is left is a message, but not a plan that holds.
-    for length in 0..bytes.len() {
-        assert!(artifact::decode(&bytes[..length]).is_err(), "cut after {length} bytes");
+    for length in 8..bytes.len() {
+        let error = artifact::decode(&bytes[..length]).unwrap_err().to_string();
+        assert!(error.starts_with("the plan is cut off: expected"), "cut after {length} bytes: {error}");
     }
-}
-
-#[test]
-fn options_can_be_read_from_a_plan_of_another_version() {
-    let mut other = plan();
-    other.format_version = 99;
-    assert_eq!(artifact::decode_options(&artifact::encode(&other)).unwrap(), plan().options);
-    let error = artifact::decode_options(b"PK").unwrap_err().to_string();
-    assert!(error.starts_with("this is not a gptjc plan"), "{error}");
-}
-
-#[test]
-fn a_header_keeps_its_place() {
-    // A version is read before anything that may have another meaning in it.
-    let bytes = plan().encode_to_vec();
-    assert_eq!(bytes[..2], [0x08, FORMAT_VERSION as u8]);
+    let mut damaged = bytes;
+    *damaged.last_mut().unwrap() ^= 1;
+    let error = artifact::decode(&damaged).unwrap_err().to_string();
+    assert!(error.starts_with("the plan is damaged: its checksum is"), "{error}");
 }
 
 #[test]

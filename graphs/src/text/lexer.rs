@@ -174,7 +174,8 @@ impl<'s> Lexer<'s> {
     /// The error that shows the character at `offset`.
     fn error(&self, offset: usize, expected: &str) -> ParseError {
         let found = match self.source[offset..].chars().next() {
-            Some(c) => format!("`{}`", c.escape_debug()),
+            Some(c) if c.is_control() => format!("`{}`", c.escape_debug()),
+            Some(c) => format!("`{c}`"),
             None => Token::End.to_string(),
         };
         ParseError::at(self.source, offset, expected, found)

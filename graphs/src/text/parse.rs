@@ -10,7 +10,7 @@ use crate::ops::Op;
 use crate::shape::{Dim, Extent, TensorType};
 use std::collections::{HashMap, HashSet, VecDeque};
 
-/// Most elements that a type can have at its bounds in a text: sizes in bytes and FLOPs stay far from overflow.
+/// Most elements that a type can have at its bounds in a text: sizes in bytes stay far from overflow.
 pub const MAX_ELEMENTS: usize = 1 << 40;
 
 /// Parses one graph, with nothing after it.
@@ -279,12 +279,14 @@ impl<'s> Parser<'s> {
         match Op::from_parts(name, attributes) {
             Ok(Some(op)) => Ok(op),
             Ok(None) => {
-                let expected = format!("an op (one of {})", Op::NAMES.join(", "));
+                let expected = format!("the name of an op (`{}` is the nearest)", nearest_op(name));
                 Err(self.error(offset, expected, format!("`{name}`")))
             }
-            Err(error) => {
-                Err(self.error(offset, format!("attributes of `{name}`"), format!("an error: {error}")))
-            }
+            Err(error) => Err(self.error(
+                offset,
+                format!("attributes that `{name}` takes"),
+                format!("an error: {error}"),
+            )),
         }
     }
 
@@ -425,4 +427,27 @@ impl<'s> Parser<'s> {
         }
         Ok(())
     }
+}
+
+/// The op whose name takes the fewest changes of a letter to become `name`.
+fn nearest_op(name: &str) -> &'static str {
+    let name = name.get(..name.len().min(LONGEST_COMPARED)).unwrap_or_default(); // words are ASCII
+    Op::NAMES.iter().copied().min_by_key(|op| distance(op, name)).unwrap_or_default()
+}
+
+/// Letters that are looked at to find the nearest op.
+const LONGEST_COMPARED: usize = 64;
+
+/// Edit distance, by rows.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.bytes().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
 }

@@ -2,7 +2,7 @@
 
 use super::{Kernel, View};
 use super::{
-    cross_entropy, dropout, elementwise, embedding, gelu, layer_norm, masked_softmax, matmul, optimizer, rotary,
+    cache, cross_entropy, dropout, elementwise, embedding, gelu, layer_norm, masked_softmax, matmul, optimizer, rotary,
     rows, segment_matmul, window,
 };
 use gptjc_graphs::attributes::{AttributeError, Attributes};
@@ -120,6 +120,10 @@ pub fn bind(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
         "gelu_tanh" => gelu::bind_forward(call),
         "gelu_tanh_grad" => gelu::bind_grad(call),
         "dropout" => dropout::bind(call),
+        "cache_store" => cache::bind_store(call),
+        "cached_scores" => cache::bind_scores(call),
+        "cached_softmax" => cache::bind_softmax(call),
+        "cached_mix" => cache::bind_mix(call),
         "gather_rows" => rows::bind_gather(call),
         "scatter_rows" => rows::bind_scatter(call),
         "cross_entropy" => cross_entropy::bind_forward(call),

@@ -15,6 +15,7 @@ mod bind;
 mod rowwise;
 mod view;
 
+pub mod cache;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod elementwise;

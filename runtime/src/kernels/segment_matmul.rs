@@ -57,7 +57,7 @@ pub fn scores_row(q: &[f32], k: &[f32], stride: usize, s: &mut [f32]) {
 }
 
 /// `out += p * v` for one head's lanes.
-fn add_scaled(out: &mut [f32], p: f32, v: &[f32]) {
+pub fn add_scaled(out: &mut [f32], p: f32, v: &[f32]) {
     for (out, v) in out.iter_mut().zip(v) {
         *out += p * v;
     }

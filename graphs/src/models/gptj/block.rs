@@ -1,6 +1,7 @@
 //! The embedding, and a block: one layer norm, attention and MLP side by side, and the residual sum.
 
 use super::builder::{Batch, Builder, ModelError};
+use super::decode::Decode;
 use crate::entities::ValueId;
 use crate::ops::elementwise::Add;
 use crate::ops::embedding::Embedding;
@@ -8,11 +9,11 @@ use crate::ops::layer_norm::LayerNorm;
 
 impl Builder<'_> {
     /// `tokens[T] -> [T, D]`.
-    pub(super) fn embedding(&mut self, batch: &Batch) -> Result<ValueId, ModelError> {
+    pub(super) fn embedding(&mut self, tokens: ValueId) -> Result<ValueId, ModelError> {
         self.graph.set_module("transformer.wte");
         let vocab = self.options.model.vocab_size as usize;
         let table = self.weight("transformer.wte.weight", &[vocab, self.width()])?;
-        Ok(self.graph.push1(Embedding, &[table, batch.tokens])?)
+        Ok(self.graph.push1(Embedding, &[table, tokens])?)
     }
 
     /// `x[M, D] -> [M, D]`, normalised over D.
@@ -35,7 +36,31 @@ impl Builder<'_> {
     ) -> Result<ValueId, ModelError> {
         let h = self.layer_norm(&format!("transformer.h.{layer}.ln_1"), x)?;
         let attention = self.attention(layer, h, batch, rotary)?;
-        let mlp = self.mlp(layer, h, batch)?;
+        let mlp = self.mlp(layer, h, batch.window_table)?;
+        self.residual_sum(layer, x, attention, mlp)
+    }
+
+    /// The same over a key/value cache.
+    pub(super) fn cached_block(
+        &mut self,
+        layer: usize,
+        x: ValueId,
+        decode: &Decode,
+        rotary: (ValueId, ValueId),
+    ) -> Result<ValueId, ModelError> {
+        let h = self.layer_norm(&format!("transformer.h.{layer}.ln_1"), x)?;
+        let attention = self.cached_attention(layer, h, decode, rotary)?;
+        let mlp = self.mlp(layer, h, decode.window_table)?;
+        self.residual_sum(layer, x, attention, mlp)
+    }
+
+    fn residual_sum(
+        &mut self,
+        layer: usize,
+        x: ValueId,
+        attention: ValueId,
+        mlp: ValueId,
+    ) -> Result<ValueId, ModelError> {
         self.graph.set_module(&format!("transformer.h.{layer}"));
         let sum = self.graph.push1(Add, &[attention, mlp])?;
         Ok(self.graph.push1(Add, &[sum, x])?)

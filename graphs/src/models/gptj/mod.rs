@@ -10,6 +10,7 @@ mod attention;
 mod block;
 mod builder;
 pub mod config;
+mod decode;
 mod head;
 mod lora;
 mod mlp;
@@ -17,4 +18,5 @@ pub mod names;
 mod program;
 
 pub use builder::ModelError;
+pub use decode::decode_graphs;
 pub use program::{TrainingProgram, training_program};

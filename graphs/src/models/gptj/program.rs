@@ -34,13 +34,8 @@ pub struct TrainingProgram {
 
 impl TrainingProgram {
     /// The graphs, in the order in which a plan lists them.
-    pub fn graphs(&self) -> [&Graph; 4] {
-        [&self.setup, &self.micro_step, &self.apply, &self.forward]
-    }
-
-    /// The graphs, to be changed.
-    pub fn graphs_mut(&mut self) -> [&mut Graph; 4] {
-        [&mut self.setup, &mut self.micro_step, &mut self.apply, &mut self.forward]
+    pub fn into_graphs(self) -> Vec<Graph> {
+        vec![self.setup, self.micro_step, self.apply, self.forward]
     }
 }
 
@@ -59,11 +54,11 @@ pub fn training_program(options: &CompileOptions, micro_batch: usize) -> Result<
     })
 }
 
-fn out_of_range(option: &'static str, expected: impl Into<String>, found: impl ToString) -> ModelError {
+pub(super) fn out_of_range(option: &'static str, expected: impl Into<String>, found: impl ToString) -> ModelError {
     ModelError::Option { option, expected: expected.into(), found: found.to_string() }
 }
 
-fn check(options: &CompileOptions) -> Result<(), ModelError> {
+pub(super) fn check(options: &CompileOptions) -> Result<(), ModelError> {
     let positions = options.model.n_positions;
     if !(1..=positions).contains(&options.max_seq_length) {
         let expected = format!("a window of 1 to n_positions = {positions} tokens");
@@ -90,7 +85,7 @@ fn check(options: &CompileOptions) -> Result<(), ModelError> {
     Ok(())
 }
 
-fn setup(options: &CompileOptions) -> Result<Graph, ModelError> {
+pub(super) fn setup(options: &CompileOptions) -> Result<Graph, ModelError> {
     let mut builder = Builder::new("setup", options, 1, false);
     builder.rotary_tables()?;
     let op = RotaryTable {
@@ -108,7 +103,7 @@ fn setup(options: &CompileOptions) -> Result<Graph, ModelError> {
 fn model(builder: &mut Builder<'_>) -> Result<(Batch, ValueId), ModelError> {
     let batch = builder.batch()?;
     let rotary = builder.rotary_tables()?;
-    let mut x = builder.embedding(&batch)?;
+    let mut x = builder.embedding(batch.tokens)?;
     for layer in 0..builder.options.model.n_layer as usize {
         x = builder.block(layer, x, &batch, rotary)?;
     }

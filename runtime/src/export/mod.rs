@@ -1,0 +1,94 @@
+//! Streams a model into an export directory: `model.onnx`, one file of weights beside it, the configuration and the
+//! tokenizer.
+//!
+//! Weights are read, merged with their adapter in f32, rounded once and written tensor by tensor; a matrix that is
+//! stored transposed is held once in its stored type, anything else in blocks of rows. The directory is written beside
+//! its place and appears by rename, whole or not at all.
+//!
+//! Does not: build the graph (the recipes come with the model), nor read checkpoints (a [`TensorSource`] does).
+
+mod directory;
+mod encode;
+mod error;
+mod merge;
+mod sidecars;
+mod source;
+mod stream;
+
+use std::path::{Path, PathBuf};
+
+use gptjc_graphs::onnx::{DATA_FILE, MODEL_FILE, OnnxModel};
+
+pub use error::ExportError;
+pub use sidecars::{Sidecar, sidecars_of_model};
+pub use source::{MemoryTensors, SourceError, TensorSource};
+
+/// What to export, and where to.
+#[derive(Debug)]
+pub struct ExportRequest<'a> {
+    /// The graph and the recipes of its weights.
+    pub model: &'a OnnxModel,
+    /// Files that go beside the model: configuration and tokenizer.
+    pub sidecars: &'a [Sidecar],
+    /// The directory to make.
+    pub directory: &'a Path,
+    /// Whether a directory with an earlier export may be replaced.
+    pub overwrite: bool,
+}
+
+/// How far an export is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExportProgress<'a> {
+    /// The tensor that was written last.
+    pub tensor: &'a str,
+    /// Bytes of weights written.
+    pub bytes: u64,
+    /// Bytes of weights in all.
+    pub total_bytes: u64,
+}
+
+/// What was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExportReport {
+    /// The directory.
+    pub directory: PathBuf,
+    /// Number of weights.
+    pub tensors: usize,
+    /// Of them, how many were merged with an adapter.
+    pub merged: usize,
+    /// Bytes of `model.onnx`.
+    pub model_bytes: u64,
+    /// Bytes of the weights' file.
+    pub data_bytes: u64,
+}
+
+/// Writes an export directory.
+///
+/// # Cost
+/// Memory beside what `source` needs: one tensor in its stored type and some MB.
+///
+/// # Errors
+/// [`ExportError`]; the directory is then as it was before.
+pub fn export(
+    request: &ExportRequest<'_>,
+    source: &dyn TensorSource,
+    progress: &mut dyn FnMut(ExportProgress<'_>),
+) -> Result<ExportReport, ExportError> {
+    let staging = directory::Staging::begin(request.directory, request.overwrite)?;
+    for sidecar in request.sidecars {
+        sidecar.write_into(staging.path())?;
+    }
+    let merged = stream::write_weights(request.model, source, &staging.path().join(DATA_FILE), progress)?;
+    directory::write_file(&staging.path().join(MODEL_FILE), &request.model.bytes)?;
+    let directory = staging.commit()?;
+    Ok(ExportReport {
+        directory,
+        tensors: request.model.initializers.len(),
+        merged,
+        model_bytes: request.model.bytes.len() as u64,
+        data_bytes: request.model.data_length,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,19 @@
+//! Validation: a model answers MNLI rows, and a report says how often it is right.
+//!
+//! An [`Engine`] runs token ids; ONNX Runtime is one ([`ort_engine::OrtEngine`]), loaded at run time from a library that
+//! [`library`] finds and [`fetch`] can get. [`mnli`] asks an engine and counts.
+//!
+//! Does not: read data or tokenize (rows come with their token ids), nor write files.
+
+pub mod engine;
+pub mod fetch;
+pub mod library;
+pub mod mnli;
+pub mod onnx_directory;
+pub mod ort_engine;
+pub mod report;
+
+mod batch;
+mod ort_session;
+
+pub use engine::{Engine, EngineError, RowLogits};
