@@ -45,6 +45,8 @@ pub(crate) fn defaults(model: ModelConfig, target: Target, adapter: Option<&Adap
         memory_budget: 0,
         target,
         step_windows: BATCH * ACCUMULATION,
+        decode_sequences: 0,
+        decode_slots: 0,
     }
 }
 
