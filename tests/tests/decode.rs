@@ -31,7 +31,8 @@ fn rows(golden: &Golden) -> Vec<(Vec<u32>, Vec<usize>)> {
     let (ids, mask) = (read_integers(&batches, "input_ids"), read_integers(&batches, "attention_mask"));
     (0..hyper.batch)
         .map(|row| {
-            let real: Vec<usize> = (0..hyper.seq).filter(|column| mask[row * hyper.seq + column] == 1).collect();
+            let real: Vec<usize> =
+                (0..hyper.seq).filter(|column| mask[row * hyper.seq + column] == 1).collect();
             let tokens = real.iter().map(|column| ids[row * hyper.seq + column] as u32).collect();
             (tokens, real)
         })
@@ -52,7 +53,10 @@ fn check_logits(name: &str) {
                 let expected = &expected[start..start + found.vocabulary];
                 let found = &found.values[index * found.vocabulary..][..found.vocabulary];
                 let difference = found.iter().zip(expected).map(|(f, e)| (f - e).abs()).fold(0.0, f32::max);
-                assert!(difference <= 2e-5, "{name}, row {row}, column {column}: logits differ by {difference:.2e}");
+                assert!(
+                    difference <= 2e-5,
+                    "{name}, row {row}, column {column}: logits differ by {difference:.2e}"
+                );
             }
         }
     }

@@ -13,10 +13,14 @@ pub const MAGIC: &[u8; 8] = b"gptjplan";
 #[derive(Debug, thiserror::Error)]
 pub enum ArtifactError {
     /// Not a plan at all.
-    #[error("this is not a gptjc plan: expected the first 8 bytes to be `gptjplan`; write one with `gptjc compile`")]
+    #[error(
+        "this is not a gptjc plan: expected the first 8 bytes to be `gptjplan`; write one with `gptjc compile`"
+    )]
     Magic,
     /// A plan that is cut off.
-    #[error("the plan is cut off: expected {expected} bytes, found {found}; write it again with `gptjc compile`")]
+    #[error(
+        "the plan is cut off: expected {expected} bytes, found {found}; write it again with `gptjc compile`"
+    )]
     Truncated {
         /// Bytes that the file should have.
         expected: u64,
@@ -24,7 +28,9 @@ pub enum ArtifactError {
         found: u64,
     },
     /// A plan whose bytes have changed.
-    #[error("the plan is damaged: its checksum is {found:08x} and should be {expected:08x}; write it again with `gptjc compile`")]
+    #[error(
+        "the plan is damaged: its checksum is {found:08x} and should be {expected:08x}; write it again with `gptjc compile`"
+    )]
     Checksum {
         /// Checksum in the file.
         expected: u32,

@@ -3,10 +3,10 @@
 use super::examples::{Example, ExampleError, ExampleOptions, tokenize_row, tokenize_rows};
 use super::mnli::{MnliReader, MnliRow, Purpose};
 use super::packing::{PackingOptions, pack};
-use gptjc_graphs::plan::Packing;
 use super::prompt::PromptTemplate;
 use super::tokenizer::GptJTokenizer;
 use super::window::{IGNORED_LABEL, WindowLimits};
+use gptjc_graphs::plan::Packing;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;

@@ -33,7 +33,8 @@ impl WeightStore {
     /// The tensor `name` as `ty`.
     fn view(&mut self, name: &str, ty: &TensorType) -> Result<View, ExecutorError> {
         let missing = || ExecutorError::NoBuffer(name.to_owned());
-        let tensor = self.checkpoint.as_ref().and_then(|checkpoint| checkpoint.tensor(name)).ok_or_else(missing)?;
+        let tensor =
+            self.checkpoint.as_ref().and_then(|checkpoint| checkpoint.tensor(name)).ok_or_else(missing)?;
         let dims: Vec<usize> = ty.dims.iter().map(|dim| dim.bound).collect();
         if tensor.shape != dims {
             let found = format!("the checkpoint's {:?}", tensor.shape);
@@ -97,7 +98,8 @@ pub(super) fn bind(plan: &Plan, mut weights: WeightStore) -> Result<Bound, Execu
     }
     let entries: Vec<BoundEntry> =
         plan.entries.iter().map(|entry| bind_entry(entry, &views)).collect::<Result<_, _>>()?;
-    let scratch = entries.iter().flat_map(|entry| &entry.kernels).map(|kernel| kernel.scratch()).max().unwrap_or(0);
+    let scratch =
+        entries.iter().flat_map(|entry| &entry.kernels).map(|kernel| kernel.scratch()).max().unwrap_or(0);
     Ok(Bound { entries, named, scratch, _arena: arena, _persistent: persistent, _weights: weights })
 }
 

@@ -2,8 +2,8 @@
 
 use super::{Kernel, View};
 use super::{
-    cache, cross_entropy, dropout, elementwise, embedding, gelu, layer_norm, masked_softmax, matmul, optimizer, rotary,
-    rows, segment_matmul, window,
+    cache, cross_entropy, dropout, elementwise, embedding, gelu, layer_norm, masked_softmax, matmul,
+    optimizer, rotary, rows, segment_matmul, window,
 };
 use gptjc_graphs::attributes::{AttributeError, Attributes};
 use gptjc_graphs::plan::{KernelId, Partition};
@@ -26,7 +26,9 @@ pub struct Call {
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
     /// There is no kernel of this name.
-    #[error("kernel `{0}` is not part of this gptjc; compile the plan again for this machine with `gptjc compile`")]
+    #[error(
+        "kernel `{0}` is not part of this gptjc; compile the plan again for this machine with `gptjc compile`"
+    )]
     Unknown(KernelId),
     /// The kernel does not take these operands.
     #[error("kernel `{kernel}` does not take {what}")]
@@ -52,7 +54,10 @@ impl Call {
     /// # Errors
     /// [`KernelError::Operands`] if there is another number.
     pub fn operands<const N: usize>(&self) -> Result<[View; N], KernelError> {
-        self.operands.clone().try_into().map_err(|views: Vec<View>| self.refuse(format!("{} operands", views.len())))
+        self.operands
+            .clone()
+            .try_into()
+            .map_err(|views: Vec<View>| self.refuse(format!("{} operands", views.len())))
     }
 
     /// The results, if there are `N`.
@@ -60,7 +65,10 @@ impl Call {
     /// # Errors
     /// [`KernelError::Operands`] if there is another number.
     pub fn results<const N: usize>(&self) -> Result<[View; N], KernelError> {
-        self.results.clone().try_into().map_err(|views: Vec<View>| self.refuse(format!("{} results", views.len())))
+        self.results
+            .clone()
+            .try_into()
+            .map_err(|views: Vec<View>| self.refuse(format!("{} results", views.len())))
     }
 
     /// The error of a call that the kernel does not take.

@@ -9,7 +9,14 @@ use super::{Call, Kernel, KernelError};
 use gptjc_graphs::philox::{DropoutSite, keep_threshold};
 
 /// Drops elements of one row in place.
-pub fn dropout_row(row: &mut [f32], site: &DropoutSite, window: u32, offset: u16, threshold: u32, factor: f32) {
+pub fn dropout_row(
+    row: &mut [f32],
+    site: &DropoutSite,
+    window: u32,
+    offset: u16,
+    threshold: u32,
+    factor: f32,
+) {
     for (block, lanes) in row.chunks_mut(4).enumerate() {
         let words = site.keep_words(window, offset, block as u32);
         for (y, word) in lanes.iter_mut().zip(words) {

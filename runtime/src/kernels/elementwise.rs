@@ -89,7 +89,11 @@ pub(super) fn bind_add(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
 ///
 /// # Safety
 /// As for [`View::read`] of `x` and [`View::write`] of `y`.
-pub(super) unsafe fn start_from<'v, T: Element>(x: &View, y: &'v View, range: std::ops::Range<usize>) -> &'v mut [T] {
+pub(super) unsafe fn start_from<'v, T: Element>(
+    x: &View,
+    y: &'v View,
+    range: std::ops::Range<usize>,
+) -> &'v mut [T] {
     // SAFETY: the caller's promise; a slice of `x` is only made where `x` is other memory than `y`.
     unsafe {
         let out = y.write::<T>(range.clone());

@@ -87,7 +87,10 @@ impl View {
     /// # Safety
     /// `T` is the view's element type, `range` lies inside the view, and nobody else reads or writes these elements
     /// while the slice is used.
-    #[allow(clippy::mut_from_ref, reason = "the exclusive access is the caller's promise, as for a raw pointer")]
+    #[allow(
+        clippy::mut_from_ref,
+        reason = "the exclusive access is the caller's promise, as for a raw pointer"
+    )]
     pub unsafe fn write<T: Element>(&self, range: Range<usize>) -> &mut [T] {
         debug_assert!(T::DTYPE == self.ty.dtype && range.end <= self.ty.elements());
         // SAFETY: `new`'s caller promised the memory, this method's caller that the range is inside and its own.

@@ -45,7 +45,11 @@ pub(super) fn bind_accumulate(call: &Call) -> Result<Box<dyn Kernel>, KernelErro
                 let index = first.wrapping_add(window as u32);
                 // Bits below the first 0 bit are partial sums that this window completes.
                 let level = index.trailing_ones() as usize;
-                assert!(level < levels, "window {index} of a step needs {} levels, the plan has {levels}", level + 1);
+                assert!(
+                    level < levels,
+                    "window {index} of a step needs {} levels, the plan has {levels}",
+                    level + 1
+                );
                 let own = updated.write::<f32>(at(level));
                 own.copy_from_slice(sums.read(at(window)));
                 for below in 0..level {

@@ -71,9 +71,7 @@ pub(crate) fn initial(
 ) -> Result<Vec<(String, Vec<f32>)>, TrainError> {
     let specs = specs(plan);
     let adapter = match (&plan.options.lora, start) {
-        (Some(lora), Start::Fresh) => {
-            Adapter::initialise(adapter_config(lora, None), &specs, seed)?
-        }
+        (Some(lora), Start::Fresh) => Adapter::initialise(adapter_config(lora, None), &specs, seed)?,
         (Some(lora), Start::Adapter(adapter, label)) => {
             adapter.check(&specs, lora.rank as usize, &label)?;
             check_settings(lora, &adapter.config)?;

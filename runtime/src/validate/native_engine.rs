@@ -44,7 +44,12 @@ impl NativeEngine {
     ///
     /// # Errors
     /// [`TrainError`] if checkpoint or adapter are not what the plan was compiled for, or memory is refused.
-    pub fn new(plan: Plan, checkpoint: Arc<Checkpoint>, start: Start, threads: usize) -> Result<Self, TrainError> {
+    pub fn new(
+        plan: Plan,
+        checkpoint: Arc<Checkpoint>,
+        start: Start,
+        threads: usize,
+    ) -> Result<Self, TrainError> {
         checkpoint.check(&parameters::checkpoint_specs(&plan))?;
         let initial = parameters::initial(&plan, &checkpoint, start, 0)?;
         let options = plan.options.clone();
@@ -70,7 +75,12 @@ impl NativeEngine {
             for (offset, &token) in feed.tokens.iter().enumerate() {
                 let position = feed.position + offset;
                 let wanted_by = (offset >= feed.wanted_from).then_some(index);
-                slots.push(Slot { token, position, cache_slot: feed.sequence * self.window + position, wanted_by });
+                slots.push(Slot {
+                    token,
+                    position,
+                    cache_slot: feed.sequence * self.window + position,
+                    wanted_by,
+                });
             }
         }
         for run in slots.chunks(self.slots) {
@@ -80,11 +90,10 @@ impl NativeEngine {
     }
 
     fn run_slots(&mut self, slots: &[Slot], logits: &mut [Vec<f32>]) -> Result<(), ExecutorError> {
-        let column = |value: fn(&Slot) -> usize| slots.iter().map(|slot| value(slot) as i32).collect::<Vec<_>>();
-        let wanted: Vec<(usize, i32)> = (0..)
-            .zip(slots)
-            .filter_map(|(index, slot)| Some((slot.wanted_by?, index)))
-            .collect();
+        let column =
+            |value: fn(&Slot) -> usize| slots.iter().map(|slot| value(slot) as i32).collect::<Vec<_>>();
+        let wanted: Vec<(usize, i32)> =
+            (0..).zip(slots).filter_map(|(index, slot)| Some((slot.wanted_by?, index))).collect();
         let labelled: Vec<i32> = wanted.iter().map(|&(_, index)| index).collect();
         self.executor.write("tokens", &column(|slot| slot.token as usize))?;
         self.executor.write("position", &column(|slot| slot.position))?;
@@ -156,7 +165,11 @@ impl NativeEngine {
                 })
                 .collect();
             let logits = self.run(&feeds)?;
-            next = next.iter().zip(logits).map(|(&(sequence, _), row)| (sequence, argmax(&row) as u32)).collect();
+            next = next
+                .iter()
+                .zip(logits)
+                .map(|(&(sequence, _), row)| (sequence, argmax(&row) as u32))
+                .collect();
         }
     }
 
@@ -167,7 +180,8 @@ impl NativeEngine {
         last: &[Vec<f32>],
         candidate: &[u32],
     ) -> Result<Vec<f32>, EngineError> {
-        let mut scores: Vec<f64> = last.iter().map(|row| log_probability(row, candidate[0] as usize)).collect();
+        let mut scores: Vec<f64> =
+            last.iter().map(|row| log_probability(row, candidate[0] as usize)).collect();
         let (_, but_last) = candidate.split_last().unwrap_or((&0, &[]));
         if !but_last.is_empty() {
             let feeds: Vec<Feed<'_>> = prompts

@@ -139,6 +139,9 @@ impl<'o> Builder<'o> {
 
     /// True if `projection` has an adapter.
     pub(super) fn is_target(&self, projection: Projection) -> bool {
-        self.options.lora.as_ref().is_some_and(|lora| lora.targets.iter().any(|name| name == projection.name()))
+        self.options
+            .lora
+            .as_ref()
+            .is_some_and(|lora| lora.targets.iter().any(|name| name == projection.name()))
     }
 }

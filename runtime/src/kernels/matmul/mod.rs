@@ -106,7 +106,14 @@ pub(super) fn bind_matmul(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
 ///
 /// # Shapes
 /// `y[M, N]`, `x[M, K]`, `gradient[outputs, K]`.
-pub fn window_matmul(y: &[f32], x: &[f32], n: usize, k: usize, outputs: std::ops::Range<usize>, gradient: &mut [f32]) {
+pub fn window_matmul(
+    y: &[f32],
+    x: &[f32],
+    n: usize,
+    k: usize,
+    outputs: std::ops::Range<usize>,
+    gradient: &mut [f32],
+) {
     gradient.fill(0.0);
     for (y, x) in y.chunks_exact(n).zip(x.chunks_exact(k)) {
         for (&y, row) in y[outputs.clone()].iter().zip(gradient.chunks_exact_mut(k)) {
