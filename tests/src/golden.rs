@@ -225,3 +225,11 @@ pub fn gradients(trainer: &mut Trainer, windows: usize, labelled: usize) -> BTre
     }
     gradients
 }
+
+/// An integer tensor of a safetensors file.
+pub fn read_integers(path: &Path, name: &str) -> Vec<i64> {
+    let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let view = file.tensor(name).unwrap();
+    view.data().chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap())).collect()
+}

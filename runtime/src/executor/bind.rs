@@ -151,8 +151,8 @@ pub(super) fn copy_in<T: Element>(_idle: &mut Team, view: View, data: &[T]) {
     unsafe { view.write::<T>(0..data.len()) }.copy_from_slice(data);
 }
 
-/// A copy of `view`. The team is borrowed so that no run is under way.
-pub(super) fn copy_out<T: Element>(_idle: &mut Team, view: View) -> Vec<T> {
-    // SAFETY: the caller checked the type; the team is idle, so nobody writes the plan's memory.
-    unsafe { view.read_to::<T>(view.ty().elements()) }.to_vec()
+/// A copy of the first elements of `view`. The team is borrowed so that no run is under way.
+pub(super) fn copy_out<T: Element>(_idle: &mut Team, view: View, elements: usize) -> Vec<T> {
+    // SAFETY: the caller checked type and length; the team is idle, so nobody writes the plan's memory.
+    unsafe { view.read_to::<T>(elements) }.to_vec()
 }
