@@ -2,25 +2,15 @@
 
 use crate::flags::reference::RefusedValue;
 use crate::settings::Contradictions;
-use gptjc_compiler::CompileError;
-use gptjc_graphs::models::gptj::config::ConfigError;
-use gptjc_graphs::plan::artifact::ArtifactError;
-use gptjc_runtime::adapter::AdapterError;
-use gptjc_runtime::data::examples::ExampleError;
-use gptjc_runtime::data::mnli::MnliError;
-use gptjc_runtime::data::packing::PackingError;
-use gptjc_runtime::data::pretokenized::PretokenizedError;
-use gptjc_runtime::data::prompt::TemplateError;
-use gptjc_runtime::data::tokenizer::TokenizerError;
-use gptjc_runtime::data::window::WindowError;
 use gptjc_runtime::files::FileError;
-use gptjc_runtime::train::TrainError;
-use gptjc_runtime::weights::WeightsError;
 use miette::Diagnostic;
 use std::error::Error;
 use std::fmt::{self, Write};
 use std::io;
 use std::path::PathBuf;
+
+/// An error of a library. It is printed, never looked into, so its type does not matter here.
+pub(crate) type Cause = Box<dyn Error + Send + Sync>;
 
 /// Why a command did not do what it was asked for.
 #[derive(Debug, thiserror::Error, Diagnostic)]
@@ -45,18 +35,18 @@ pub(crate) enum CliError {
     Config {
         path: PathBuf,
         #[source]
-        source: ConfigError,
+        source: Cause,
     },
     /// A plan that cannot be used.
     #[error("cannot use the plan `{}`", path.display())]
     Plan {
         path: PathBuf,
         #[source]
-        source: ArtifactError,
+        source: Cause,
     },
     /// Options without a plan.
     #[error("cannot compile a plan")]
-    Compile(#[source] CompileError),
+    Compile(#[source] Cause),
     /// Two flags that exclude each other.
     #[error("{first} contradicts {second}")]
     #[diagnostic(help("give one of them"))]
@@ -88,18 +78,18 @@ pub(crate) enum CliError {
     Adapter {
         path: PathBuf,
         #[source]
-        source: AdapterError,
+        source: Cause,
     },
     /// A model whose weights cannot be used.
     #[error("cannot load the model `{}`", path.display())]
     Weights {
         path: PathBuf,
         #[source]
-        source: WeightsError,
+        source: Cause,
     },
     /// Batches that cannot be used.
     #[error("cannot use the pre-tokenised batches")]
-    Tokens(#[source] PretokenizedError),
+    Tokens(#[source] Cause),
     /// A row of the batches that does not fit the plan.
     #[error("cannot use `{}`: step {step}, row {row} (from 0)", path.display())]
     TokenRow {
@@ -107,38 +97,38 @@ pub(crate) enum CliError {
         step: usize,
         row: usize,
         #[source]
-        source: WindowError,
+        source: Cause,
     },
     /// Rows of text that cannot be read.
     #[error("cannot read the rows of `{}`", path.display())]
     Rows {
         path: PathBuf,
         #[source]
-        source: MnliError,
+        source: Cause,
     },
     /// A tokenizer that cannot be loaded.
     #[error("cannot load the tokenizer")]
-    Tokenizer(#[source] TokenizerError),
+    Tokenizer(#[source] Cause),
     /// A template that is none.
     #[error("--prompt-template cannot be used")]
-    Template(#[source] TemplateError),
+    Template(#[source] Cause),
     /// Rows that cannot be tokenised.
     #[error("cannot tokenise the rows of `{}`", path.display())]
     Examples {
         path: PathBuf,
         #[source]
-        source: ExampleError,
+        source: Cause,
     },
     /// Examples that give no windows.
     #[error("cannot make windows of the rows of `{}`", path.display())]
     Packing {
         path: PathBuf,
         #[source]
-        source: PackingError,
+        source: Cause,
     },
     /// Training does not start or does not go on.
     #[error("cannot train")]
-    Train(#[source] TrainError),
+    Train(#[source] Cause),
     /// A file cannot be written.
     #[error(transparent)]
     File(#[from] FileError),
@@ -181,13 +171,14 @@ impl<T: fmt::Display> fmt::Display for Lines<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gptjc_graphs::plan::artifact::ArtifactError;
 
     #[test]
     fn message_causes_and_help_are_said_once() {
         let source = io::Error::new(io::ErrorKind::NotFound, "no such file");
         let text = report(&CliError::Read { path: "a.plan".into(), source });
         assert_eq!(text, "error: cannot read `a.plan`\n  caused by: no such file\n");
-        let text = report(&CliError::Plan { path: "a.plan".into(), source: ArtifactError::Magic });
+        let text = report(&CliError::Plan { path: "a.plan".into(), source: ArtifactError::Magic.into() });
         assert!(
             text.starts_with("error: cannot use the plan `a.plan`\n  caused by: this is not a gptjc plan"),
             "{text}"

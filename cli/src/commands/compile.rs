@@ -20,7 +20,7 @@ pub(crate) fn run(command: &CompileCommand, console: Console) -> Result<(), CliE
 
 /// Compiles `options`.
 pub(crate) fn plan(options: &CompileOptions) -> Result<Plan, CliError> {
-    gptjc_compiler::compile(options).map_err(CliError::Compile)
+    gptjc_compiler::compile(options).map_err(|source| CliError::Compile(source.into()))
 }
 
 fn options(command: &CompileCommand) -> Result<CompileOptions, CliError> {

@@ -8,6 +8,7 @@ use gptjc_runtime::data::examples::{ExampleOptions, tokenize_rows};
 use gptjc_runtime::data::mnli::{self, Purpose};
 use gptjc_runtime::data::packing::{PackingOptions, PackingReport, pack};
 use gptjc_runtime::data::pretokenized::TokenBatches;
+use gptjc_runtime::data::prompt::PromptTemplate;
 use gptjc_runtime::data::tokenizer::GptJTokenizer;
 use gptjc_runtime::data::window::{Window, WindowLimits, labels_predicted_by_padding};
 use std::num::NonZeroUsize;
@@ -39,9 +40,10 @@ pub(crate) struct Sources {
 pub(crate) fn find(flags: &DataFlags, do_eval: Option<bool>, console: Console) -> Result<Sources, CliError> {
     let directory = dataset_directory(flags, console)?;
     let train = match (&flags.train_tokens, &flags.train_file) {
-        (Some(path), _) => {
-            TrainSource::Tokens(path.clone(), TokenBatches::open(path).map_err(CliError::Tokens)?)
-        }
+        (Some(path), _) => TrainSource::Tokens(
+            path.clone(),
+            TokenBatches::open(path).map_err(|source| CliError::Tokens(source.into()))?,
+        ),
         (None, Some(path)) => TrainSource::Rows(path.clone()),
         (None, None) => {
             TrainSource::Rows(look_up(directory.as_deref(), &TRAIN_FILES, "train", "--train-file FILE")?)
@@ -150,7 +152,7 @@ impl TextPath<'_> {
 
     fn token_windows(&self, path: &Path, batches: &TokenBatches) -> Result<Vec<Window>, CliError> {
         let limits = self.limits();
-        batches.check(limits.vocab_size).map_err(CliError::Tokens)?;
+        batches.check(limits.vocab_size).map_err(|source| CliError::Tokens(source.into()))?;
         let (mut windows, mut unused) = (Vec::new(), 0);
         for step in 0..batches.steps() {
             for (row, columns) in batches.rows(step).enumerate() {
@@ -158,9 +160,11 @@ impl TextPath<'_> {
                 let mask: Vec<i64> = columns.mask.iter().map(|&used| i64::from(used)).collect();
                 let labels: Vec<i64> = columns.labels.iter().map(|&label| i64::from(label)).collect();
                 unused += labels_predicted_by_padding(&mask, &labels);
-                let window = Window::from_padded_row(&ids, &mask, &labels, &limits);
-                let error = |source| CliError::TokenRow { path: path.to_owned(), step, row, source };
-                windows.push(window.map_err(error)?);
+                let window = Window::from_padded_row(&ids, &mask, &labels, &limits).map_err(|source| {
+                    let source = source.into();
+                    CliError::TokenRow { path: path.to_owned(), step, row, source }
+                })?;
+                windows.push(window);
             }
         }
         if unused > 0 {
@@ -179,27 +183,31 @@ impl TextPath<'_> {
         max_windows: Option<usize>,
     ) -> Result<Vec<Window>, CliError> {
         let read = mnli::read_file(path, Purpose::Training);
-        let mut read = read.map_err(|source| CliError::Rows { path: path.to_owned(), source })?;
+        let mut read =
+            read.map_err(|source| CliError::Rows { path: path.to_owned(), source: source.into() })?;
         if read.skipped.no_label + read.skipped.blank_lines > 0 {
             self.console.note(&format!("{}: skipped {}", path.display(), read.skipped));
         }
         read.rows.truncate(max_rows.unwrap_or(read.rows.len()));
         let directory = self.flags.tokenizer_name.as_deref().unwrap_or(self.model_dir);
-        let tokenizer = GptJTokenizer::from_dir(directory).map_err(CliError::Tokenizer)?;
+        let tokenizer =
+            GptJTokenizer::from_dir(directory).map_err(|source| CliError::Tokenizer(source.into()))?;
         let options = self.example_options()?;
         let threads = NonZeroUsize::new(self.threads).unwrap_or(NonZeroUsize::MIN);
         let examples = tokenize_rows(&read.rows, &options, &tokenizer, threads)
-            .map_err(|source| CliError::Examples { path: path.to_owned(), source })?;
+            .map_err(|source| CliError::Examples { path: path.to_owned(), source: source.into() })?;
         let packed = pack(&examples, &PackingOptions { packing, limits: self.limits(), max_windows })
-            .map_err(|source| CliError::Packing { path: path.to_owned(), source })?;
+            .map_err(|source| CliError::Packing { path: path.to_owned(), source: source.into() })?;
         self.tell(path, packed.windows.len(), &packed.report);
         Ok(packed.windows)
     }
 
     fn example_options(&self) -> Result<ExampleOptions, CliError> {
         let template = match &self.flags.prompt_template {
-            Some(template) => template.parse().map_err(CliError::Template)?,
-            None => Default::default(),
+            Some(template) => {
+                template.parse::<PromptTemplate>().map_err(|source| CliError::Template(source.into()))?
+            }
+            None => PromptTemplate::default(),
         };
         let (label_style, train_on_inputs) = (self.flags.label_style, self.flags.train_on_inputs);
         Ok(ExampleOptions { template, label_style, train_on_inputs })

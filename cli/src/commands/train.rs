@@ -30,7 +30,7 @@ pub(crate) fn run(job: &JobFlags, plan: Option<&Path>, console: Console) -> Resu
     let flags = flags_of_data(&job.compile, &sources.train, plan.is_some(), console)?;
     let (plan, step) = plan_and_step(&flags, plan, adapter.as_ref().map(|(path, adapter)| (*path, adapter)))?;
     let checkpoint = Checkpoint::open(model_dir)
-        .map_err(|source| CliError::Weights { path: model_dir.to_owned(), source })?;
+        .map_err(|source| CliError::Weights { path: model_dir.to_owned(), source: source.into() })?;
     output::prepare(&job.output)?;
 
     let options = train_options(&job.run, step, matches!(sources.train, TrainSource::Tokens(..)));
@@ -46,9 +46,10 @@ pub(crate) fn run(job: &JobFlags, plan: Option<&Path>, console: Console) -> Resu
         Some((path, adapter)) => Start::Adapter(adapter, path.display().to_string()),
         None => Start::Fresh,
     };
-    let mut trainer = Trainer::new(plan, Arc::new(checkpoint), start, options).map_err(CliError::Train)?;
+    let mut trainer = Trainer::new(plan, Arc::new(checkpoint), start, options)
+        .map_err(|source| CliError::Train(source.into()))?;
     let mut state = run_training(&mut trainer, &windows, console)?;
-    trainer.save(&job.output.output_dir).map_err(CliError::Train)?;
+    trainer.save(&job.output.output_dir).map_err(|source| CliError::Train(source.into()))?;
     state.save(&job.output.output_dir.join(TRAINER_STATE))?;
     if let Some(windows) = validation {
         // What was trained is safe by now, whatever happens here.
@@ -63,7 +64,7 @@ pub(crate) fn run(job: &JobFlags, plan: Option<&Path>, console: Console) -> Resu
 const TRAINER_STATE: &str = "trainer_state.json";
 
 fn load_adapter(path: &Path) -> Result<Adapter, CliError> {
-    Adapter::load(path).map_err(|source| CliError::Adapter { path: path.to_owned(), source })
+    Adapter::load(path).map_err(|source| CliError::Adapter { path: path.to_owned(), source: source.into() })
 }
 
 /// The flags of compiling, with those that pre-tokenised batches settle.
@@ -104,6 +105,12 @@ fn plan_and_step(
     let model = settings::model_config(&flags.model)?;
     if let Some(path) = path {
         let plan = settings::read_plan(path)?;
+        if plan.entry("micro_step").is_none() {
+            return Err(CliError::Usage {
+                what: format!("the plan `{}` is for decoding and cannot train", path.display()),
+                advice: "compile one for training with `gptjc compile`".to_owned(),
+            });
+        }
         let step = settings::against_plan(flags, model, &plan, path)?;
         return Ok((plan, step));
     }
@@ -173,7 +180,7 @@ fn run_training(
     let mut progress = Progress::new(console);
     let state = train(trainer, windows, &mut progress);
     progress.finish();
-    let state = state.map_err(CliError::Train)?;
+    let state = state.map_err(|source| CliError::Train(source.into()))?;
     console.line(&format!("{} steps in {:.1} s", state.global_step, started.elapsed().as_secs_f64()));
     Ok(state)
 }
@@ -187,7 +194,7 @@ fn evaluate(
 ) -> Result<(), CliError> {
     let started = Instant::now();
     let windows: Vec<&Window> = windows.iter().collect();
-    let found = trainer.evaluate(&windows).map_err(CliError::Train)?;
+    let found = trainer.evaluate(&windows).map_err(|source| CliError::Train(source.into()))?;
     let seconds = started.elapsed().as_secs_f64();
     console.line(&format!(
         "eval_loss {:.4} over {} labelled tokens of {} rows, {seconds:.1} s",

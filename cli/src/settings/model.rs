@@ -43,13 +43,13 @@ pub(crate) fn model_config(flags: &ModelFlags) -> Result<ModelConfig, CliError> 
     };
     let json =
         std::fs::read_to_string(&path).map_err(|source| CliError::Read { path: path.clone(), source })?;
-    config::parse(&json).map_err(|source| CliError::Config { path, source })
+    config::parse(&json).map_err(|source| CliError::Config { path, source: source.into() })
 }
 
 /// The plan in a file, proved to hold.
 pub(crate) fn read_plan(path: &Path) -> Result<Plan, CliError> {
     let bytes = std::fs::read(path).map_err(|source| CliError::Read { path: path.to_owned(), source })?;
-    artifact::decode(&bytes).map_err(|source| CliError::Plan { path: path.to_owned(), source })
+    artifact::decode(&bytes).map_err(|source| CliError::Plan { path: path.to_owned(), source: source.into() })
 }
 
 #[cfg(test)]

@@ -45,6 +45,7 @@ pub(crate) fn defaults(model: ModelConfig, target: Target, adapter: Option<&Adap
         memory_budget: 0,
         target,
         step_windows: BATCH * ACCUMULATION,
+        // A plan that trains does not decode.
         decode_sequences: 0,
         decode_slots: 0,
     }
