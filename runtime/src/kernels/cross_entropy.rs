@@ -6,6 +6,7 @@
 use super::elementwise::{leading, start_from};
 use super::rowwise::{RowKernel, elements};
 use super::{Call, Kernel, KernelError};
+use gptjc_graphs::dtype::DType::{F32, I32};
 
 /// (negative log-likelihood, log of the sum of exponentials) of one row of V logits.
 pub fn cross_entropy_row(logits: &[f32], label: usize) -> (f32, f32) {
@@ -27,7 +28,7 @@ pub fn cross_entropy_grad_row(row: &mut [f32], label: usize, lse: f32, dnll: f32
 }
 
 pub(super) fn bind_forward(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
-    let ([logits, labels], [nll, lse]) = (call.operands()?, call.results()?);
+    let ([logits, labels], [nll, lse]) = call.views([F32, I32], [F32, F32])?;
     let width = logits.row_elements();
     Ok(RowKernel::boxed(leading(&logits), call.partition.rows, move |rows, _, _| {
         // SAFETY: the promises of `run_tile`.
@@ -43,7 +44,7 @@ pub(super) fn bind_forward(call: &Call) -> Result<Box<dyn Kernel>, KernelError> 
 }
 
 pub(super) fn bind_grad(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
-    let ([dnll, logits, labels, lse], [dlogits]) = (call.operands()?, call.results()?);
+    let ([dnll, logits, labels, lse], [dlogits]) = call.views([F32, F32, I32, F32], [F32])?;
     let width = logits.row_elements();
     Ok(RowKernel::boxed(leading(&logits), call.partition.rows, move |rows, _, _| {
         // SAFETY: the promises of `run_tile`; `dlogits` may lie over `logits`.

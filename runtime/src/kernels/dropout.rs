@@ -6,10 +6,18 @@
 use super::elementwise::{leading, start_from};
 use super::rowwise::{RowKernel, elements};
 use super::{Call, Kernel, KernelError};
+use gptjc_graphs::dtype::DType::{F32, I32};
 use gptjc_graphs::philox::{DropoutSite, keep_threshold};
 
 /// Drops elements of one row in place.
-pub fn dropout_row(row: &mut [f32], site: &DropoutSite, window: u32, offset: u16, threshold: u32, factor: f32) {
+pub fn dropout_row(
+    row: &mut [f32],
+    site: &DropoutSite,
+    window: u32,
+    offset: u16,
+    threshold: u32,
+    factor: f32,
+) {
     for (block, lanes) in row.chunks_mut(4).enumerate() {
         let words = site.keep_words(window, offset, block as u32);
         for (y, word) in lanes.iter_mut().zip(words) {
@@ -26,7 +34,7 @@ fn place(table: &[i32], slot: usize) -> Option<(usize, usize)> {
 }
 
 pub(super) fn bind(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
-    let ([x, table, counter], [y]) = (call.operands()?, call.results()?);
+    let ([x, table, counter], [y]) = call.views([F32, I32, I32], [F32])?;
     let (width, p, site) = (y.row_elements(), call.float("p")?, call.int("site")?);
     let site = u16::try_from(site).map_err(|_| call.refuse(format!("site {site}")))?;
     let (threshold, factor) = (keep_threshold(p), (1.0 / (1.0 - p)) as f32);

@@ -5,7 +5,7 @@
 
 use super::rowwise::{RowKernel, elements};
 use super::{Call, Element, Kernel, KernelError, View};
-use gptjc_graphs::dtype::DType;
+use gptjc_graphs::dtype::DType::{Bf16, F32};
 use gptjc_graphs::shape::Dim;
 use half::bf16;
 
@@ -51,22 +51,13 @@ pub fn widen(x: &[bf16], y: &mut [f32]) {
     }
 }
 
-/// Refuses anything but f32.
-fn only_f32(call: &Call, views: &[&View]) -> Result<(), KernelError> {
-    match views.iter().find(|view| view.ty().dtype != DType::F32) {
-        Some(view) => Err(call.refuse(format!("an operand of type {}", view.ty()))),
-        None => Ok(()),
-    }
-}
-
 /// The dimension whose rows are cut into tiles; of a tensor of rank 0, one row.
 pub(super) fn leading(view: &View) -> Dim {
     view.ty().dims.first().copied().unwrap_or(Dim::fixed(1))
 }
 
 pub(super) fn bind_add(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
-    let ([a, b], [y]) = (call.operands()?, call.results()?);
-    only_f32(call, &[&a, &b])?;
+    let ([a, b], [y]) = call.views([F32, F32], [F32])?;
     let width = y.row_elements();
     Ok(RowKernel::boxed(leading(&y), call.partition.rows, move |rows, _, _| {
         let range = elements(&rows, width);
@@ -89,7 +80,11 @@ pub(super) fn bind_add(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
 ///
 /// # Safety
 /// As for [`View::read`] of `x` and [`View::write`] of `y`.
-pub(super) unsafe fn start_from<'v, T: Element>(x: &View, y: &'v View, range: std::ops::Range<usize>) -> &'v mut [T] {
+pub(super) unsafe fn start_from<'v, T: Element>(
+    x: &View,
+    y: &'v View,
+    range: std::ops::Range<usize>,
+) -> &'v mut [T] {
     // SAFETY: the caller's promise; a slice of `x` is only made where `x` is other memory than `y`.
     unsafe {
         let out = y.write::<T>(range.clone());
@@ -101,8 +96,7 @@ pub(super) unsafe fn start_from<'v, T: Element>(x: &View, y: &'v View, range: st
 }
 
 pub(super) fn bind_bias_add(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
-    let ([x, bias], [y]) = (call.operands()?, call.results()?);
-    only_f32(call, &[&x, &bias])?;
+    let ([x, bias], [y]) = call.views([F32, F32], [F32])?;
     let width = y.row_elements();
     Ok(RowKernel::boxed(leading(&y), call.partition.rows, move |rows, _, _| {
         // SAFETY: the promises of `run_tile`.
@@ -111,8 +105,7 @@ pub(super) fn bind_bias_add(call: &Call) -> Result<Box<dyn Kernel>, KernelError>
 }
 
 pub(super) fn bind_scale(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
-    let ([x], [y]) = (call.operands()?, call.results()?);
-    only_f32(call, &[&x])?;
+    let ([x], [y]) = call.views([F32], [F32])?;
     let (width, factor) = (y.row_elements(), call.float("factor")? as f32);
     Ok(RowKernel::boxed(leading(&y), call.partition.rows, move |rows, _, _| {
         // SAFETY: the promises of `run_tile`.
@@ -125,12 +118,12 @@ pub(super) fn bind_cast(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
     let (width, rows_of_tile) = (y.row_elements(), call.partition.rows);
     let dim = leading(&y);
     match (x.ty().dtype, y.ty().dtype) {
-        (DType::F32, DType::Bf16) => Ok(RowKernel::boxed(dim, rows_of_tile, move |rows, _, _| {
+        (F32, Bf16) => Ok(RowKernel::boxed(dim, rows_of_tile, move |rows, _, _| {
             let range = elements(&rows, width);
             // SAFETY: the promises of `run_tile`.
             unsafe { narrow(x.read(range.clone()), y.write(range)) }
         })),
-        (DType::Bf16, DType::F32) => Ok(RowKernel::boxed(dim, rows_of_tile, move |rows, _, _| {
+        (Bf16, F32) => Ok(RowKernel::boxed(dim, rows_of_tile, move |rows, _, _| {
             let range = elements(&rows, width);
             // SAFETY: the promises of `run_tile`.
             unsafe { widen(x.read(range.clone()), y.write(range)) }
@@ -140,8 +133,7 @@ pub(super) fn bind_cast(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
 }
 
 pub(super) fn bind_fill(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
-    let [y] = call.results()?;
-    only_f32(call, &[&y])?;
+    let ([_like], [y]) = call.views([F32], [F32])?;
     let (width, value) = (y.row_elements(), call.float("value")? as f32);
     Ok(RowKernel::boxed(leading(&y), call.partition.rows, move |rows, _, _| {
         // SAFETY: the promises of `run_tile`.

@@ -3,7 +3,7 @@
 use super::elementwise::{leading, widen};
 use super::rowwise::{RowKernel, elements, table_range};
 use super::{Call, Kernel, KernelError};
-use gptjc_graphs::dtype::DType;
+use gptjc_graphs::dtype::DType::{Bf16, F32, I32};
 
 /// Copies row `tokens[m]` of `table[V, D]` to row m of `y[M, D]`.
 ///
@@ -24,18 +24,18 @@ pub fn embedding_grad(dy: &[f32], tokens: &[i32], width: usize, gradient: &mut [
 }
 
 pub(super) fn bind_forward(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
-    let ([table, tokens], [y]) = (call.operands()?, call.results()?);
+    let ([table, tokens], [y]) = call.views([call.dtype_of_operand(0)?, I32], [F32])?;
     let (width, vocab) = (y.row_elements(), table.ty().elements());
     let (dim, rows_of_tile) = (leading(&y), call.partition.rows);
     match table.ty().dtype {
-        DType::F32 => Ok(RowKernel::boxed(dim, rows_of_tile, move |rows, _, _| {
+        F32 => Ok(RowKernel::boxed(dim, rows_of_tile, move |rows, _, _| {
             // SAFETY: the promises of `run_tile`.
             unsafe {
                 let out = y.write(elements(&rows, width));
                 embedding_rows(table.read_to(vocab), tokens.read(rows), width, out);
             }
         })),
-        DType::Bf16 => Ok(RowKernel::boxed(dim, rows_of_tile, move |rows, _, _| {
+        Bf16 => Ok(RowKernel::boxed(dim, rows_of_tile, move |rows, _, _| {
             // SAFETY: the promises of `run_tile`.
             unsafe {
                 let out = y.write::<f32>(elements(&rows, width));
@@ -45,12 +45,12 @@ pub(super) fn bind_forward(call: &Call) -> Result<Box<dyn Kernel>, KernelError> 
                 }
             }
         })),
-        DType::I32 => Err(call.refuse("a table of integers")),
+        I32 => Err(call.refuse("a table of integers")),
     }
 }
 
 pub(super) fn bind_grad(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
-    let ([dy, tokens, table], [gradient]) = (call.operands()?, call.results()?);
+    let ([dy, tokens, table], [gradient]) = call.views([F32, I32, I32], [F32])?;
     let (width, size) = (dy.row_elements(), gradient.row_elements());
     Ok(RowKernel::boxed(leading(&gradient), 1, move |windows, _, _| {
         for window in windows {

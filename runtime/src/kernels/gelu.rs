@@ -3,7 +3,7 @@
 use super::elementwise::{leading, start_from};
 use super::rowwise::{RowKernel, elements};
 use super::{Call, Kernel, KernelError};
-use gptjc_graphs::dtype::DType;
+use gptjc_graphs::dtype::DType::F32;
 
 const ROOT_2_OVER_PI: f32 = 0.797_884_56;
 const CUBIC: f32 = 0.044_715;
@@ -21,10 +21,7 @@ pub fn gelu_tanh_derivative(x: f32) -> f32 {
 }
 
 pub(super) fn bind_forward(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
-    let ([x], [y]) = (call.operands()?, call.results()?);
-    if x.ty().dtype != DType::F32 {
-        return Err(call.refuse(format!("an operand of type {}", x.ty())));
-    }
+    let ([x], [y]) = call.views([F32], [F32])?;
     let width = y.row_elements();
     Ok(RowKernel::boxed(leading(&y), call.partition.rows, move |rows, _, _| {
         // SAFETY: the promises of `run_tile`.
@@ -36,10 +33,7 @@ pub(super) fn bind_forward(call: &Call) -> Result<Box<dyn Kernel>, KernelError> 
 }
 
 pub(super) fn bind_grad(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
-    let ([dy, x], [dx]) = (call.operands()?, call.results()?);
-    if dy.ty().dtype != DType::F32 || x.ty().dtype != DType::F32 {
-        return Err(call.refuse(format!("operands of types {} and {}", dy.ty(), x.ty())));
-    }
+    let ([dy, x], [dx]) = call.views([F32, F32], [F32])?;
     let width = dx.row_elements();
     Ok(RowKernel::boxed(leading(&dx), call.partition.rows, move |rows, _, _| {
         let range = elements(&rows, width);

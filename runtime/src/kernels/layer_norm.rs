@@ -6,6 +6,7 @@
 use super::elementwise::leading;
 use super::rowwise::{RowKernel, elements, table_range};
 use super::{Call, Kernel, KernelError};
+use gptjc_graphs::dtype::DType::{F32, I32};
 
 /// `y = (x - mean) * rstd * weight + bias` for one row of D elements; returns mean and 1 / standard deviation.
 pub fn layer_norm_row(x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32, y: &mut [f32]) -> (f32, f32) {
@@ -50,7 +51,7 @@ pub fn layer_norm_param_grad_row(
 }
 
 pub(super) fn bind_forward(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
-    let ([x, weight, bias], [y, mean, rstd]) = (call.operands()?, call.results()?);
+    let ([x, weight, bias], [y, mean, rstd]) = call.views([F32, F32, F32], [F32, F32, F32])?;
     let (width, epsilon) = (x.row_elements(), call.float("epsilon")? as f32);
     Ok(RowKernel::boxed(leading(&x), call.partition.rows, move |rows, _, _| {
         // SAFETY: the promises of `run_tile`.
@@ -67,7 +68,7 @@ pub(super) fn bind_forward(call: &Call) -> Result<Box<dyn Kernel>, KernelError> 
 }
 
 pub(super) fn bind_grad(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
-    let ([dy, x, weight, mean, rstd], [dx]) = (call.operands()?, call.results()?);
+    let ([dy, x, weight, mean, rstd], [dx]) = call.views([F32, F32, F32, F32, F32], [F32])?;
     let width = x.row_elements();
     Ok(RowKernel::boxed(leading(&x), call.partition.rows, move |rows, _, _| {
         // SAFETY: the promises of `run_tile`.
@@ -84,7 +85,7 @@ pub(super) fn bind_grad(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
 }
 
 pub(super) fn bind_param_grad(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
-    let ([dy, x, mean, rstd, table], [dweight, dbias]) = (call.operands()?, call.results()?);
+    let ([dy, x, mean, rstd, table], [dweight, dbias]) = call.views([F32, F32, F32, F32, I32], [F32, F32])?;
     let width = x.row_elements();
     Ok(RowKernel::boxed(leading(&dweight), 1, move |windows, _, _| {
         for window in windows {

@@ -6,8 +6,9 @@
 use super::rowwise::RowKernel;
 use super::{Call, Kernel, KernelError};
 use crate::kernels::elementwise::start_from;
+use gptjc_graphs::dtype::DType::{F32, I32};
 use gptjc_graphs::hyper;
-use gptjc_graphs::shape::Dim;
+use gptjc_graphs::shape::{Dim, Extent};
 
 /// Added to the norm before dividing by it, as `torch.nn.utils.clip_grad_norm_` does.
 const NORM_EPSILON: f32 = 1e-6;
@@ -41,8 +42,11 @@ pub fn adamw(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], scale: f32,
 }
 
 pub(super) fn bind_sum_squares(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
-    let ([g], [sum]) = (call.operands()?, call.results()?);
+    let ([g], [sum]) = call.views([F32], [F32])?;
     let size = g.ty().elements();
+    if g.ty().dims.iter().any(|dim| dim.extent != Extent::Fixed) {
+        return Err(call.refuse(format!("{}, of which a batch may use a part only", g.ty())));
+    }
     Ok(RowKernel::boxed(Dim::fixed(1), 1, move |_, _, _| {
         // SAFETY: the promises of `run_tile`; there is one tile.
         unsafe { sum.write::<f32>(0..1)[0] = sum_squares(g.read(0..size)) }
@@ -54,6 +58,9 @@ pub(super) fn bind_clip_scale(call: &Call) -> Result<Box<dyn Kernel>, KernelErro
     let [totals, hyper_view, sums @ ..] = call.operands.as_slice() else {
         return Err(call.refuse(format!("{} operands", call.operands.len())));
     };
+    call.check_types("result", &call.results, &[F32, F32])?;
+    call.check_types("operand", &call.operands, &[I32, F32])?;
+    call.check_types("operand", &call.operands[2..], &vec![F32; sums.len()])?;
     let (totals, hyper_view, sums) = (totals.clone(), hyper_view.clone(), sums.to_vec());
     Ok(RowKernel::boxed(Dim::fixed(1), 1, move |_, _, _| {
         // SAFETY: the promises of `run_tile`; there is one tile.
@@ -70,7 +77,8 @@ pub(super) fn bind_clip_scale(call: &Call) -> Result<Box<dyn Kernel>, KernelErro
 }
 
 pub(super) fn bind_adamw(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
-    let ([p, g, m, v, scale, hyper_view], [p_new, m_new, v_new]) = (call.operands()?, call.results()?);
+    let ([p, g, m, v, scale, hyper_view], [p_new, m_new, v_new]) =
+        call.views([F32, F32, F32, F32, F32, F32], [F32, F32, F32])?;
     let size = p.ty().elements();
     Ok(RowKernel::boxed(Dim::fixed(size), call.partition.rows, move |range, _, _| {
         // SAFETY: the promises of `run_tile`; each result may lie over its operand, and over no other.

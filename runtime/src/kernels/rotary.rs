@@ -8,6 +8,7 @@
 use super::elementwise::{leading, start_from};
 use super::rowwise::{RowKernel, elements};
 use super::{Call, Kernel, KernelError};
+use gptjc_graphs::dtype::DType::{F32, I32};
 use gptjc_graphs::shape::Dim;
 
 /// Angles of `positions` positions, `[positions, rotary_dim / 2]`.
@@ -39,7 +40,7 @@ pub fn rotary_row(row: &mut [f32], heads: usize, sin: &[f32], cos: &[f32], sign:
 }
 
 pub(super) fn bind_table(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
-    let [sin, cos] = call.results()?;
+    let ([], [sin, cos]) = call.views([], [F32, F32])?;
     let (rotary_dim, size) = (call.int("rotary_dim")?, sin.ty().elements());
     Ok(RowKernel::boxed(Dim::fixed(1), 1, move |_, _, _| {
         // SAFETY: the promises of `run_tile`; there is one tile.
@@ -48,7 +49,7 @@ pub(super) fn bind_table(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
 }
 
 pub(super) fn bind_rotary(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
-    let ([x, position, sin, cos], [y]) = (call.operands()?, call.results()?);
+    let ([x, position, sin, cos], [y]) = call.views([F32, I32, F32, F32], [F32])?;
     let (width, pairs, table) = (y.row_elements(), sin.row_elements(), sin.ty().elements());
     let heads = call.int("heads")?;
     let sign = if call.int("inverse")? == 1 { -1.0 } else { 1.0 };

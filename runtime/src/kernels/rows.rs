@@ -3,13 +3,10 @@
 use super::elementwise::leading;
 use super::rowwise::{RowKernel, elements};
 use super::{Call, Kernel, KernelError};
-use gptjc_graphs::dtype::DType;
+use gptjc_graphs::dtype::DType::{F32, I32};
 
 pub(super) fn bind_gather(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
-    let ([x, labelled], [y]) = (call.operands()?, call.results()?);
-    if x.ty().dtype != DType::F32 {
-        return Err(call.refuse(format!("an operand of type {}", x.ty())));
-    }
+    let ([x, labelled], [y]) = call.views([F32, I32], [F32])?;
     let width = y.row_elements();
     Ok(RowKernel::boxed(leading(&y), call.partition.rows, move |rows, extents, _| {
         // SAFETY: the promises of `run_tile`; `labelled` names used slots.
@@ -24,7 +21,7 @@ pub(super) fn bind_gather(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
 }
 
 pub(super) fn bind_scatter(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
-    let ([y, labelled], [x]) = (call.operands()?, call.results()?);
+    let ([y, labelled], [x]) = call.views([F32, I32], [F32])?;
     let width = x.row_elements();
     Ok(RowKernel::boxed(leading(&x), call.partition.rows, move |slots, extents, _| {
         // SAFETY: the promises of `run_tile`; `labelled` is ascending, so the tile's rows are one range of it.

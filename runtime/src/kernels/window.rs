@@ -8,10 +8,11 @@
 use super::elementwise::{add_assign, leading};
 use super::rowwise::{RowKernel, elements, table_range};
 use super::{Call, Kernel, KernelError};
+use gptjc_graphs::dtype::DType::{F32, I32};
 use gptjc_graphs::shape::Dim;
 
 pub(super) fn bind_sum(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
-    let ([x, table], [sums]) = (call.operands()?, call.results()?);
+    let ([x, table], [sums]) = call.views([F32, I32], [F32])?;
     let width = sums.row_elements();
     Ok(RowKernel::boxed(leading(&sums), 1, move |windows, _, _| {
         for window in windows {
@@ -29,7 +30,7 @@ pub(super) fn bind_sum(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
 }
 
 pub(super) fn bind_accumulate(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
-    let ([stack, sums, counter], [updated]) = (call.operands()?, call.results()?);
+    let ([stack, sums, counter], [updated]) = call.views([F32, F32, I32], [F32])?;
     let (size, levels) = (updated.row_elements(), updated.ty().dims[0].bound);
     if !updated.same_place(&stack) {
         return Err(call.refuse("a stack of partial sums that is not updated in place"));
@@ -45,7 +46,11 @@ pub(super) fn bind_accumulate(call: &Call) -> Result<Box<dyn Kernel>, KernelErro
                 let index = first.wrapping_add(window as u32);
                 // Bits below the first 0 bit are partial sums that this window completes.
                 let level = index.trailing_ones() as usize;
-                assert!(level < levels, "window {index} of a step needs {} levels, the plan has {levels}", level + 1);
+                assert!(
+                    level < levels,
+                    "window {index} of a step needs {} levels, the plan has {levels}",
+                    level + 1
+                );
                 let own = updated.write::<f32>(at(level));
                 own.copy_from_slice(sums.read(at(window)));
                 for below in 0..level {
@@ -60,7 +65,7 @@ pub(super) fn bind_accumulate(call: &Call) -> Result<Box<dyn Kernel>, KernelErro
 }
 
 pub(super) fn bind_finish(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
-    let ([stack, totals], [sum]) = (call.operands()?, call.results()?);
+    let ([stack, totals], [sum]) = call.views([F32, I32], [F32])?;
     let size = stack.row_elements();
     Ok(RowKernel::boxed(Dim::fixed(size), call.partition.rows, move |range, _, _| {
         // SAFETY: the promises of `run_tile`.
