@@ -120,3 +120,70 @@ pub(super) fn bind_mix(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
         }
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Batch, Case, U, few};
+    use gptjc_graphs::interp::Tensor;
+    use gptjc_graphs::ops::cache as ops;
+    use gptjc_graphs::shape::{Dim, TensorType};
+    use proptest::prelude::*;
+
+    /// Rows of a sequence in the cache.
+    const WINDOW: usize = 6;
+
+    /// Each slot is a token of a sequence of its own, `WINDOW` rows of the cache each: `cache_slot`, `position`, and
+    /// what lies in the band of each slot.
+    fn places(batch: &mut Batch, heads: usize) -> ([(TensorType, Tensor<f64>); 2], usize, Vec<bool>) {
+        let slots = batch.extents().slots;
+        let position = batch.indices(batch.slots(), WINDOW);
+        let keys: Vec<usize> = position.1.ints().unwrap().iter().map(|&position| position as usize + 1).collect();
+        let rows = keys.iter().enumerate().map(|(t, keys)| (t * WINDOW + keys - 1) as i32).collect();
+        let cache_slot = (TensorType::i32([batch.slots()]), Tensor::int([slots], rows));
+        let in_band = |&keys: &usize| (0..heads * WINDOW).map(move |element| element % WINDOW < keys);
+        ([cache_slot, position], (slots * WINDOW).max(1), keys.iter().flat_map(in_band).collect())
+    }
+
+    proptest! {
+        #![proptest_config(few())]
+
+        #[test]
+        fn new_tokens_meet_the_cache(seed: u64, heads in 1usize..4, lanes in 1usize..20, rows in 1u32..9) {
+            let mut batch = Batch::new(seed, 4);
+            let (extents, width) = (batch.extents(), heads * lanes);
+            let ([cache_slot, position], cache_rows, band) = places(&mut batch, heads);
+            let cache = batch.f32(&[cache_rows.into(), width.into()]);
+            let x = batch.f32(&[batch.slots(), width.into()]);
+            let s = batch.f32(&[batch.slots(), heads.into(), WINDOW.into()]);
+            let operands = vec![x.clone(), cache.clone(), cache_slot.clone(), position.clone()];
+            let mut scores = Case::new(ops::CachedScores { heads, window: WINDOW }, extents, operands).tile(rows, 0);
+            scores.written = Some(band.clone());
+            scores.check_sums(lanes);
+            let mut softmax = Case::new(ops::CachedSoftmax, extents, vec![s.clone(), position.clone()]).tile(rows, 0);
+            softmax.written = Some(band);
+            // Differences of up to 2, an exponential, a sum of 6, a division; above and below the line.
+            let relative = U * (2.0 * (2.0 + 2.0) + 6.0 + 1.0);
+            softmax.check(|_, expected| vec![expected[0].iter().map(|p| relative * p).collect()]);
+            let operands = vec![s, cache.clone(), cache_slot.clone(), position];
+            Case::new(ops::CachedMix, extents, operands).tile(rows, 0).check_sums(WINDOW);
+            let mut store = Case::new(ops::CacheStore, extents, vec![cache, x, cache_slot]);
+            store.always_in_place = vec![(0, 0)];
+            store.check_exact();
+        }
+    }
+
+    #[test]
+    fn positions_behind_the_window_or_before_the_cache_panic() {
+        for (cache_slot, position) in [(1, -1), (WINDOW as i32, WINDOW as i32), (0, 1), (-1, 0), (9, 0)] {
+            let mut batch = Batch::new(0, 1);
+            let extents = gptjc_graphs::shape::Extents { slots: 1, ..Default::default() };
+            let cache = batch.f32(&[8.into(), 2.into()]);
+            let q = Batch::given(&[Dim::slots(1), 2.into()], &[1, 2], vec![1.0; 2]);
+            let of_slot = |x| (TensorType::i32([Dim::slots(1)]), Tensor::int([1], vec![x]));
+            let op = ops::CachedScores { heads: 1, window: WINDOW };
+            let case = Case::new(op, extents, vec![q, cache, of_slot(cache_slot), of_slot(position)]);
+            let run = std::panic::AssertUnwindSafe(|| case.run(case.partition, &[], 0, 1));
+            assert!(std::panic::catch_unwind(run).is_err(), "row {cache_slot}, position {position}");
+        }
+    }
+}

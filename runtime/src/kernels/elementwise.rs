@@ -140,3 +140,58 @@ pub(super) fn bind_fill(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
         unsafe { y.write::<f32>(elements(&rows, width)) }.fill(value);
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Batch, Case, U, few, round_bf16};
+    use super::*;
+    use gptjc_graphs::ops::elementwise as ops;
+    use proptest::prelude::*;
+
+    fn relative(case: &Case, factor: f64) {
+        case.check(|_, expected| vec![expected[0].iter().map(|y| factor * y.abs()).collect()]);
+    }
+
+    proptest! {
+        #![proptest_config(few())]
+
+        #[test]
+        fn sums_and_products_are_rounded_once(seed: u64, width in 1usize..35, rows in 1u32..9, factor in -3.0f64..3.0) {
+            let mut batch = Batch::new(seed, 7);
+            let dims = [batch.slots(), width.into()];
+            let (a, b, bias) = (batch.f32(&dims), batch.f32(&dims), batch.f32(&dims[1..]));
+            let extents = batch.extents();
+            relative(&Case::new(ops::Add, extents, vec![a.clone(), b]).tile(rows, 0), U);
+            relative(&Case::new(ops::BiasAdd, extents, vec![a.clone(), bias]).tile(rows, 0), U);
+            // The constant is rounded to f32 as well.
+            relative(&Case::new(ops::Scale { factor }, extents, vec![a.clone()]).tile(rows, 0), 2.0 * U);
+            relative(&Case::new(ops::Fill { value: factor }, extents, vec![a]).tile(rows, 0), U);
+        }
+
+        #[test]
+        fn casts_round_to_even_and_widen_exactly(seed: u64, width in 1usize..35, rows in 1u32..9) {
+            let mut batch = Batch::new(seed, 7);
+            let dims = [batch.slots(), width.into()];
+            let (wide, narrow) = (batch.f32(&dims), batch.float(Bf16, &dims));
+            let extents = batch.extents();
+            Case::new(ops::Cast { dtype: Bf16 }, extents, vec![wide]).tile(rows, 0).check_exact();
+            Case::new(ops::Cast { dtype: F32 }, extents, vec![narrow]).tile(rows, 0).check_exact();
+        }
+    }
+
+    #[test]
+    fn ties_are_rounded_to_even() {
+        // 1 + 2^-8 lies between 1 and 1 + 2^-7, 1 + 3 * 2^-8 between 1 + 2^-7 and 1 + 2^-6.
+        let mut rounded = [bf16::ZERO; 2];
+        narrow(&[1.0 + 2f32.powi(-8), 1.0 + 3.0 * 2f32.powi(-8)], &mut rounded);
+        assert_eq!(rounded.map(|x| x.to_f64()), [1.0, 1.0 + 2f64.powi(-6)]);
+        assert_eq!(round_bf16(1.0 + 2f64.powi(-8)), 1.0);
+    }
+
+    #[test]
+    fn a_scalar_is_one_row() {
+        let batch = Batch::new(1, 4);
+        let number = |x: f64| Batch::given(&[], &[], vec![x]);
+        relative(&Case::new(ops::Add, batch.extents(), vec![number(0.1), number(0.7)]), U);
+    }
+}

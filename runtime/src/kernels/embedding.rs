@@ -63,3 +63,54 @@ pub(super) fn bind_grad(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
         }
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Batch, Case, few};
+    use super::*;
+    use gptjc_graphs::ops::embedding as ops;
+    use gptjc_graphs::shape::Dim;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(few())]
+
+        #[test]
+        fn rows_are_those_of_the_table(seed: u64, width in 1usize..35, vocab_size in 1usize..40, rows in 1u32..9) {
+            let mut batch = Batch::new(seed, 7);
+            for dtype in [F32, Bf16] {
+                let table = batch.float(dtype, &[vocab_size.into(), width.into()]);
+                let tokens = batch.indices(batch.slots(), vocab_size);
+                Case::new(ops::Embedding, batch.extents(), vec![table, tokens]).tile(rows, 0).check_exact();
+            }
+        }
+
+        #[test]
+        fn gradients_add_the_rows_of_equal_tokens(seed: u64, width in 1usize..20, vocab_size in 1usize..6) {
+            let mut batch = Batch::new(seed, 7);
+            let dy = batch.f32(&[batch.slots(), width.into()]);
+            let tokens = batch.indices(batch.slots(), vocab_size);
+            let operands = vec![dy, tokens, batch.window_table()];
+            Case::new(ops::EmbeddingGrad { vocab_size }, batch.extents(), operands).check_sums(7);
+        }
+    }
+
+    #[test]
+    fn a_token_out_of_the_table_panics() {
+        let mut y = [0.0; 2];
+        for token in [3, -1] {
+            let outcome = std::panic::catch_unwind(move || embedding_rows(&[0.0; 6], &[token], 2, &mut y));
+            assert!(outcome.is_err(), "token {token} of a table of 3 rows");
+        }
+    }
+
+    #[test]
+    fn a_table_of_integers_is_refused() {
+        let batch = Batch::new(1, 3);
+        let view = |dtype| super::super::tests::dangling(dtype, &[Dim::fixed(3), Dim::fixed(2)]);
+        let case = Case::new(ops::Embedding, batch.extents(), Vec::new());
+        let call = case.call(case.partition, vec![view(I32), view(I32)], vec![view(F32)]);
+        let error = bind_forward(&call).err().map(|error| error.to_string());
+        assert_eq!(error.as_deref(), Some("kernel `embedding-f32-portable` does not take a table of integers"));
+    }
+}

@@ -67,3 +67,48 @@ pub(super) fn bind_grad(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
         }
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Batch, Case, U, few};
+    use gptjc_graphs::ops::masked_softmax as ops;
+    use proptest::prelude::*;
+
+    /// Scores of up to this magnitude.
+    const LARGEST: f64 = 10.0;
+
+    proptest! {
+        #![proptest_config(few())]
+
+        #[test]
+        fn a_row_is_the_softmax_of_its_band(seed: u64, heads in 1usize..4, wider in 0usize..3, rows in 1u32..9) {
+            let window = 9 + wider;
+            let mut batch = Batch::new(seed, 9);
+            let dims = [batch.slots(), heads.into(), window.into()];
+            let (ty, s) = batch.f32(&dims);
+            let s = s.floats().unwrap().iter().map(|s| LARGEST * s).collect();
+            let s = Batch::given(&dims, &ty.used(&batch.extents()), s);
+            let [segment, table] = batch.segment_tables();
+            let mut case = Case::new(ops::MaskedSoftmax, batch.extents(), vec![s, segment, table]).tile(rows, 0);
+            case.written = Some(batch.band(heads, window));
+            // Differences of up to 20, an exponential, a sum of 9, a division; above and below the line.
+            let relative = U * (2.0 * (2.0 * LARGEST + 2.0) + 9.0 + 1.0);
+            case.check(|_, expected| vec![expected[0].iter().map(|p| relative * p).collect()]);
+        }
+
+        #[test]
+        fn a_gradient_sums_over_the_band(seed: u64, heads in 1usize..4, rows in 1u32..9) {
+            let window = 9;
+            let mut batch = Batch::new(seed, 9);
+            let dims = [batch.slots(), heads.into(), window.into()];
+            let (dp, p) = (batch.f32(&dims), batch.f32(&dims));
+            let [segment, table] = batch.segment_tables();
+            let operands = vec![dp, p, segment, table];
+            let mut case = Case::new(ops::MaskedSoftmaxGrad, batch.extents(), operands).tile(rows, 0);
+            case.written = Some(batch.band(heads, window));
+            // A sum of at most 9 products of at most 1, a difference and a product.
+            let bound = |p: &f64| p.abs() * U * ((9.0 + 3.0) * 9.0 + 2.0);
+            case.check(|case, _| vec![case.floats(1).iter().map(bound).collect()]);
+        }
+    }
+}

@@ -38,3 +38,25 @@ pub(super) fn bind_scatter(call: &Call) -> Result<Box<dyn Kernel>, KernelError> 
         }
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Batch, Case, few};
+    use gptjc_graphs::ops::rows as ops;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(few())]
+
+        #[test]
+        fn rows_are_picked_and_put_back(seed: u64, width in 1usize..35, rows in 1u32..9) {
+            let mut batch = Batch::new(seed, 9);
+            let (slots, labelled) = (batch.slots(), batch.labelled());
+            let (x, y) = (batch.f32(&[slots, width.into()]), batch.f32(&[batch.rows(), width.into()]));
+            let extents = batch.extents();
+            Case::new(ops::GatherRows, extents, vec![x, labelled.clone()]).tile(rows, 0).check_exact();
+            let scatter = ops::ScatterRows { slots: slots.bound };
+            Case::new(scatter, extents, vec![y, labelled]).tile(rows, 0).check_exact();
+        }
+    }
+}

@@ -130,3 +130,48 @@ pub(super) fn bind_mix_transposed(call: &Call) -> Result<Box<dyn Kernel>, Kernel
         }
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Batch, Case, few};
+    use gptjc_graphs::ops::segment_matmul as ops;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(few())]
+
+        #[test]
+        fn scores_are_the_products_on_the_band(
+            seed: u64,
+            heads in 1usize..4,
+            lanes in 1usize..20,
+            wider in 0usize..3,
+            rows in 1u32..9,
+        ) {
+            let mut batch = Batch::new(seed, 9);
+            let dims = [batch.slots(), (heads * lanes).into()];
+            let (q, k, [segment, table]) = (batch.f32(&dims), batch.f32(&dims), batch.segment_tables());
+            let window = 9 + wider;
+            let op = ops::SegmentScores { heads, window };
+            let mut case = Case::new(op, batch.extents(), vec![q, k, segment, table]).tile(rows, 0);
+            case.written = Some(batch.band(heads, window));
+            case.check_sums(lanes);
+        }
+
+        #[test]
+        fn mixes_weight_the_rows_of_the_segment(
+            seed: u64,
+            heads in 1usize..4,
+            lanes in 1usize..20,
+            rows in 1u32..9,
+        ) {
+            let mut batch = Batch::new(seed, 9);
+            // What lies outside of the band is random as well, and must not be read.
+            let p = batch.f32(&[batch.slots(), heads.into(), 9.into()]);
+            let (x, [segment, table]) = (batch.f32(&[batch.slots(), (heads * lanes).into()]), batch.segment_tables());
+            let operands = vec![p, x, segment, table];
+            Case::new(ops::SegmentMix, batch.extents(), operands.clone()).tile(rows, 0).check_sums(9);
+            Case::new(ops::SegmentMixTransposed, batch.extents(), operands).tile(rows, 0).check_sums(9);
+        }
+    }
+}

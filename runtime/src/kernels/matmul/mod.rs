@@ -165,3 +165,6 @@ pub(super) fn bind_window(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
     let tile_rows = call.partition.rows.max(1) as usize;
     Ok(Box::new(WindowMatmul { y, x, table, gradient, tile_rows }))
 }
+
+#[cfg(test)]
+mod tests;
