@@ -99,7 +99,7 @@ fn a_plan_of_another_version_or_with_changed_bytes() {
     let good = fs::read(&plan).unwrap();
     // The version stands behind 8 bytes of magic.
     let changes: [(usize, &[&str]); 2] = [
-        (8, &["the plan has format version", "this gptjc reads version", "compile it again"]),
+        (8, &["the plan has format version", "this gptjc reads version", "renew it with `gptjc compile --from OLD.plan"]),
         (good.len() / 2, &["the plan is damaged", "write it again with `gptjc compile`"]),
     ];
     for (at, parts) in changes {
