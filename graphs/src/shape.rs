@@ -24,7 +24,8 @@ pub enum Extent {
 
 impl Extent {
     /// Every extent, in the order of its wire number.
-    pub const ALL: [Extent; 5] = [Extent::Fixed, Extent::Slots, Extent::Rows, Extent::Windows, Extent::Segments];
+    pub const ALL: [Extent; 5] =
+        [Extent::Fixed, Extent::Slots, Extent::Rows, Extent::Windows, Extent::Segments];
 
     /// Name in the text form; a fixed dimension has none.
     pub const fn name(self) -> &'static str {

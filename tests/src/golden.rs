@@ -97,7 +97,8 @@ pub fn read_tensors(path: &Path) -> BTreeMap<String, Vec<f32>> {
 pub fn relative_l2(found: &[f32], expected: &[f32]) -> f64 {
     assert_eq!(found.len(), expected.len());
     let square = |x: f64| x * x;
-    let difference: f64 = found.iter().zip(expected).map(|(&f, &e)| square(f64::from(f) - f64::from(e))).sum();
+    let difference: f64 =
+        found.iter().zip(expected).map(|(&f, &e)| square(f64::from(f) - f64::from(e))).sum();
     let norm: f64 = expected.iter().map(|&e| square(f64::from(e))).sum();
     (difference / norm).sqrt()
 }
@@ -118,7 +119,8 @@ impl Golden {
     /// Options that compile the case's run; the micro-batch is the whole batch.
     pub fn compile_options(&self) -> CompileOptions {
         let hyper = &self.expected.hyper_parameters;
-        let model = config::parse(&std::fs::read_to_string(self.dir.join("model/config.json")).unwrap()).unwrap();
+        let model =
+            config::parse(&std::fs::read_to_string(self.dir.join("model/config.json")).unwrap()).unwrap();
         let lora = (!hyper.full).then(|| LoraOptions {
             rank: hyper.rank,
             alpha: hyper.alpha,
@@ -224,4 +226,12 @@ pub fn gradients(trainer: &mut Trainer, windows: usize, labelled: usize) -> BTre
         gradients.insert(name, sum.into_iter().map(|g| g / labelled as f32).collect());
     }
     gradients
+}
+
+/// An integer tensor of a safetensors file.
+pub fn read_integers(path: &Path, name: &str) -> Vec<i64> {
+    let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let view = file.tensor(name).unwrap();
+    view.data().chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap())).collect()
 }

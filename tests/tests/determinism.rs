@@ -69,7 +69,8 @@ impl Run {
 
 fn variants(packing: Packing, precision: Precision) -> Vec<(&'static str, Run)> {
     let mut variants: Vec<(&str, Run)> = Vec::new();
-    let micro_batches = [("micro-batch 1", 1), ("micro-batch 2", 2), ("micro-batch 3", 3), ("micro-batch 4", 4)];
+    let micro_batches =
+        [("micro-batch 1", 1), ("micro-batch 2", 2), ("micro-batch 3", 3), ("micro-batch 4", 4)];
     for (name, micro_batch) in micro_batches {
         let mut run = Run::new(packing, precision);
         run.options.micro_batch = micro_batch;
@@ -100,7 +101,10 @@ fn variants(packing: Packing, precision: Precision) -> Vec<(&'static str, Run)> 
 fn check(packing: Packing, precision: Precision) {
     let reference = Run::new(packing, precision).adapter_bytes(packing);
     for (name, run) in variants(packing, precision) {
-        assert!(run.adapter_bytes(packing) == reference, "{packing}, {precision}: other adapter bytes with {name}");
+        assert!(
+            run.adapter_bytes(packing) == reference,
+            "{packing}, {precision}: other adapter bytes with {name}"
+        );
     }
 }
 

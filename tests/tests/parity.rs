@@ -43,7 +43,12 @@ fn check_case(name: &str) {
         let loss = relative(report.loss.into(), expected.loss[index].into());
         assert!(loss <= LOSS, "{at}: loss {} for {}: {loss:.2e}", report.loss, expected.loss[index]);
         let norm = relative(report.grad_norm.into(), expected.grad_norm[index].into());
-        assert!(norm <= GRAD_NORM, "{at}: norm {} for {}: {norm:.2e}", report.grad_norm, expected.grad_norm[index]);
+        assert!(
+            norm <= GRAD_NORM,
+            "{at}: norm {} for {}: {norm:.2e}",
+            report.grad_norm,
+            expected.grad_norm[index]
+        );
         assert_eq!(report.learning_rate, expected.learning_rate[index], "{at}");
     }
     check_parameters(&golden, name, &mut trainer);

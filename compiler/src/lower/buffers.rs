@@ -23,7 +23,13 @@ impl BufferTable {
     }
 
     /// The buffer that the outside calls `name`, made if it is new.
-    fn named(&mut self, graph: &Graph, name: &str, memory: Memory, ty: &TensorType) -> Result<u32, CompileError> {
+    fn named(
+        &mut self,
+        graph: &Graph,
+        name: &str,
+        memory: Memory,
+        ty: &TensorType,
+    ) -> Result<u32, CompileError> {
         let wanted = Buffer::new(name, memory, ty, 0);
         match self.by_name.get(name) {
             Some(&index) if self.buffers[index as usize] == wanted => Ok(index),
@@ -95,7 +101,12 @@ pub(super) fn assign(graph: &Graph, table: &mut BufferTable) -> Result<Assignmen
 }
 
 /// Refuses the update of `old` by `new` if somebody would read the old content after it was written over.
-fn check_update(graph: &Graph, old: ValueId, new: ValueId, reads: &[Option<usize>]) -> Result<(), CompileError> {
+fn check_update(
+    graph: &Graph,
+    old: ValueId,
+    new: ValueId,
+    reads: &[Option<usize>],
+) -> Result<(), CompileError> {
     let Some(last_read) = reads[old.index()] else { return Ok(()) };
     let writer = graph.nodes().enumerate().find_map(|(step, (_, node))| {
         let result = node.results.iter().position(|&result| result == new)?;

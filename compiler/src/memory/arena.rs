@@ -73,7 +73,14 @@ pub fn live_bytes(blocks: &[Block]) -> u64 {
         change[block.range.last + 1] -= block.bytes as i64;
     }
     let mut live = 0;
-    change.into_iter().map(|delta| { live += delta; live as u64 }).max().unwrap_or(0)
+    change
+        .into_iter()
+        .map(|delta| {
+            live += delta;
+            live as u64
+        })
+        .max()
+        .unwrap_or(0)
 }
 
 #[cfg(test)]

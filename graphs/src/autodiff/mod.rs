@@ -110,7 +110,11 @@ impl VjpContext<'_> {
     ///
     /// # Errors
     /// [`AutodiffError::Graph`] if it does not type-check.
-    pub fn push_all(&mut self, op: impl Into<Op>, operands: &[ValueId]) -> Result<Vec<ValueId>, AutodiffError> {
+    pub fn push_all(
+        &mut self,
+        op: impl Into<Op>,
+        operands: &[ValueId],
+    ) -> Result<Vec<ValueId>, AutodiffError> {
         let node = self.graph.push(op, operands)?;
         Ok(self.graph.node(node).results.clone())
     }

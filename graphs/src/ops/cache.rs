@@ -17,7 +17,9 @@ const INFERENCE_ONLY: &str = "it is for inference";
 /// A cache is a fixed matrix as wide as `width`.
 fn cache_operand(operand: usize, cache: &TensorType, width: Dim) -> Result<(), TypeError> {
     match cache.dims.as_slice() {
-        [rows, columns] if rows.extent == Extent::Fixed && *columns == width && cache.dtype.is_float() => Ok(()),
+        [rows, columns] if rows.extent == Extent::Fixed && *columns == width && cache.dtype.is_float() => {
+            Ok(())
+        }
         _ => Err(check::mismatch(operand, format!("a cache [C, {width}]"), cache)),
     }
 }
@@ -66,7 +68,8 @@ impl Operation for CacheStore {
         _results: &[&TensorType],
         _extents: &Extents,
     ) -> Result<Vec<Tensor<F>>, EvalError> {
-        let (mut cache, x, slots) = (operands[0].floats()?.to_vec(), operands[1].floats()?, operands[2].ints()?);
+        let (mut cache, x, slots) =
+            (operands[0].floats()?.to_vec(), operands[1].floats()?, operands[2].ints()?);
         let (rows, width) = (operands[0].dims[0], operands[0].dims[1]);
         for (row, &slot) in x.chunks_exact(width).zip(slots) {
             if slot < 0 || slot as usize >= rows {

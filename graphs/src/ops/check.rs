@@ -37,7 +37,9 @@ pub enum TypeError {
 }
 
 /// The operands as an array of `N`.
-pub(crate) fn operands<'t, const N: usize>(operands: &[&'t TensorType]) -> Result<[&'t TensorType; N], TypeError> {
+pub(crate) fn operands<'t, const N: usize>(
+    operands: &[&'t TensorType],
+) -> Result<[&'t TensorType; N], TypeError> {
     operands.try_into().map_err(|_| TypeError::Count { expected: N, found: operands.len() })
 }
 
@@ -73,7 +75,9 @@ pub(crate) fn index_vector(operand: usize, found: &TensorType, dim: Dim) -> Resu
 /// The operand is a table of (first, count) pairs: one for each window or segment.
 pub(crate) fn range_table(operand: usize, found: &TensorType, extent: Extent) -> Result<Dim, TypeError> {
     match found.dims.as_slice() {
-        [dim, pair] if found.dtype == DType::I32 && dim.extent == extent && *pair == Dim::fixed(2) => Ok(*dim),
+        [dim, pair] if found.dtype == DType::I32 && dim.extent == extent && *pair == Dim::fixed(2) => {
+            Ok(*dim)
+        }
         _ => Err(mismatch(operand, format!("a table i32[{}:_, 2]", extent.name()), found)),
     }
 }

@@ -55,10 +55,13 @@ impl Operation for Matmul {
     }
 
     fn attributes(&self) -> Attributes {
-        Attributes::new().word("form", match self.form {
-            Form::Nt => "nt",
-            Form::Nn => "nn",
-        })
+        Attributes::new().word(
+            "form",
+            match self.form {
+                Form::Nt => "nt",
+                Form::Nn => "nn",
+            },
+        )
     }
 
     fn infer(&self, operands: &[&TensorType]) -> Result<Vec<TensorType>, TypeError> {

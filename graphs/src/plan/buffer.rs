@@ -93,9 +93,13 @@ impl Buffer {
     /// A buffer of this type.
     pub fn new(name: &str, memory: Memory, ty: &TensorType, offset: u64) -> Self {
         let dtype = DType::ALL.iter().position(|&dtype| dtype == ty.dtype).unwrap_or_default() as u32;
-        let extent = |extent: Extent| Extent::ALL.iter().position(|&e| e == extent).unwrap_or_default() as u32;
-        let dims =
-            ty.dims.iter().map(|dim| Dimension { bound: dim.bound as u64, extent: extent(dim.extent) }).collect();
+        let extent =
+            |extent: Extent| Extent::ALL.iter().position(|&e| e == extent).unwrap_or_default() as u32;
+        let dims = ty
+            .dims
+            .iter()
+            .map(|dim| Dimension { bound: dim.bound as u64, extent: extent(dim.extent) })
+            .collect();
         Self { name: name.to_owned(), memory: memory.into(), dtype, dims, offset }
     }
 

@@ -46,8 +46,11 @@ pub enum PlanError {
 /// [`PlanError`] with the first that does not hold.
 pub fn verify(plan: &Plan) -> Result<(), PlanError> {
     for (index, buffer) in plan.buffers.iter().enumerate() {
-        check_buffer(plan, buffer)
-            .map_err(|reason| PlanError::Buffer { index, name: buffer.name.clone(), reason })?;
+        check_buffer(plan, buffer).map_err(|reason| PlanError::Buffer {
+            index,
+            name: buffer.name.clone(),
+            reason,
+        })?;
     }
     check_persistent_overlap(plan)?;
     for entry in &plan.entries {

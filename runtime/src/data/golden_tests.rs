@@ -2,10 +2,11 @@
 
 use super::examples::{Example, ExampleError, ExampleOptions, tokenize_row, tokenize_rows};
 use super::mnli::{MnliReader, MnliRow, Purpose};
-use super::packing::{Packing, PackingOptions, pack};
+use super::packing::{PackingOptions, pack};
 use super::prompt::PromptTemplate;
 use super::tokenizer::GptJTokenizer;
 use super::window::{IGNORED_LABEL, WindowLimits};
+use gptjc_graphs::plan::Packing;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;

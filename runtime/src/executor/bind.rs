@@ -33,7 +33,8 @@ impl WeightStore {
     /// The tensor `name` as `ty`.
     fn view(&mut self, name: &str, ty: &TensorType) -> Result<View, ExecutorError> {
         let missing = || ExecutorError::NoBuffer(name.to_owned());
-        let tensor = self.checkpoint.as_ref().and_then(|checkpoint| checkpoint.tensor(name)).ok_or_else(missing)?;
+        let tensor =
+            self.checkpoint.as_ref().and_then(|checkpoint| checkpoint.tensor(name)).ok_or_else(missing)?;
         let dims: Vec<usize> = ty.dims.iter().map(|dim| dim.bound).collect();
         if tensor.shape != dims {
             let found = format!("the checkpoint's {:?}", tensor.shape);
@@ -97,7 +98,8 @@ pub(super) fn bind(plan: &Plan, mut weights: WeightStore) -> Result<Bound, Execu
     }
     let entries: Vec<BoundEntry> =
         plan.entries.iter().map(|entry| bind_entry(entry, &views)).collect::<Result<_, _>>()?;
-    let scratch = entries.iter().flat_map(|entry| &entry.kernels).map(|kernel| kernel.scratch()).max().unwrap_or(0);
+    let scratch =
+        entries.iter().flat_map(|entry| &entry.kernels).map(|kernel| kernel.scratch()).max().unwrap_or(0);
     Ok(Bound { entries, named, scratch, _arena: arena, _persistent: persistent, _weights: weights })
 }
 
@@ -151,8 +153,8 @@ pub(super) fn copy_in<T: Element>(_idle: &mut Team, view: View, data: &[T]) {
     unsafe { view.write::<T>(0..data.len()) }.copy_from_slice(data);
 }
 
-/// A copy of `view`. The team is borrowed so that no run is under way.
-pub(super) fn copy_out<T: Element>(_idle: &mut Team, view: View) -> Vec<T> {
-    // SAFETY: the caller checked the type; the team is idle, so nobody writes the plan's memory.
-    unsafe { view.read_to::<T>(view.ty().elements()) }.to_vec()
+/// A copy of the first elements of `view`. The team is borrowed so that no run is under way.
+pub(super) fn copy_out<T: Element>(_idle: &mut Team, view: View, elements: usize) -> Vec<T> {
+    // SAFETY: the caller checked type and length; the team is idle, so nobody writes the plan's memory.
+    unsafe { view.read_to::<T>(elements) }.to_vec()
 }

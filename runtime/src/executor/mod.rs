@@ -146,8 +146,17 @@ impl Executor {
     /// # Errors
     /// [`ExecutorError`] if there is no such buffer or it has another type.
     pub fn read<T: Element>(&mut self, name: &str) -> Result<Vec<T>, ExecutorError> {
-        let view = self.checked::<T>(name, 0)?.clone();
-        Ok(bind::copy_out(&mut self.team, view))
+        let elements = self.view(name)?.ty().elements();
+        self.read_first(name, elements)
+    }
+
+    /// The first `elements` elements of the buffer `name`.
+    ///
+    /// # Errors
+    /// [`ExecutorError`] if there is no such buffer, it has another type, or it has fewer elements.
+    pub fn read_first<T: Element>(&mut self, name: &str, elements: usize) -> Result<Vec<T>, ExecutorError> {
+        let view = self.checked::<T>(name, elements)?.clone();
+        Ok(bind::copy_out(&mut self.team, view, elements))
     }
 
     /// Runs the entry point called `name`.

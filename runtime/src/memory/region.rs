@@ -19,7 +19,9 @@ unsafe impl Sync for Region {}
 
 /// Memory that the system does not give.
 #[derive(Debug, thiserror::Error)]
-#[error("the system gives no {bytes} bytes of memory for {what}: {source}; lower --memory-budget or the batch")]
+#[error(
+    "the system gives no {bytes} bytes of memory for {what}: {source}; lower --memory-budget or the batch"
+)]
 pub struct OutOfMemory {
     /// Bytes asked for.
     pub bytes: usize,

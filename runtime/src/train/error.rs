@@ -25,7 +25,9 @@ pub enum TrainError {
     #[error(transparent)]
     File(#[from] FileError),
     /// The adapter was made with other settings than the plan.
-    #[error("{setting}: the plan was compiled for {plan}, the adapter has {adapter}; compile with the adapter's value")]
+    #[error(
+        "{setting}: the plan was compiled for {plan}, the adapter has {adapter}; compile with the adapter's value"
+    )]
     AdapterSetting {
         /// Name of the setting.
         setting: &'static str,
@@ -35,7 +37,9 @@ pub enum TrainError {
         adapter: String,
     },
     /// An adapter for a plan that trains all parameters.
-    #[error("the plan trains all parameters and has no adapter; compile with --trainable lora to start from one")]
+    #[error(
+        "the plan trains all parameters and has no adapter; compile with --trainable lora to start from one"
+    )]
     NoAdapterInPlan,
     /// A batch that the plan has no room for.
     #[error(
@@ -60,7 +64,9 @@ pub enum TrainError {
         windows: usize,
     },
     /// A loss or a gradient that is no number.
-    #[error("optimizer step {step}: {what} is {value}; lower the learning rate, or check the data of this step")]
+    #[error(
+        "optimizer step {step}: {what} is {value}; lower the learning rate, or check the data of this step"
+    )]
     NotFinite {
         /// Index of the step, from 1.
         step: u64,

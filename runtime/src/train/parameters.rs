@@ -4,7 +4,7 @@ use super::{TrainError, Trainer};
 use crate::adapter::{Adapter, AdapterConfig, AdapterTensor, TargetModules};
 use crate::files::atomic;
 use crate::weights::{Checkpoint, TensorSpec, convert};
-use gptjc_graphs::plan::{LoraOptions, Memory, Plan};
+use gptjc_graphs::plan::{Buffer, LoraOptions, Memory, Plan};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use std::collections::{BTreeMap, HashMap};
@@ -31,18 +31,27 @@ const COMPANIONS: [&str; 9] = [
     "README.md",
 ];
 
+fn spec(buffer: &Buffer) -> TensorSpec {
+    let shape: Vec<usize> = buffer.dims.iter().map(|dim| dim.bound as usize).collect();
+    TensorSpec::new(buffer.name.clone(), shape)
+}
+
+/// Names and shapes of the plan's parameters.
 fn specs(plan: &Plan) -> Vec<TensorSpec> {
-    plan.buffers_in(Memory::Parameter)
-        .map(|buffer| {
-            let shape: Vec<usize> = buffer.dims.iter().map(|dim| dim.bound as usize).collect();
-            TensorSpec::new(buffer.name.clone(), shape)
-        })
-        .collect()
+    plan.buffers_in(Memory::Parameter).map(spec).collect()
+}
+
+/// What the plan expects of the checkpoint: its frozen weights, and its parameters if it has no adapters.
+pub(crate) fn checkpoint_specs(plan: &Plan) -> Vec<TensorSpec> {
+    let mut specs: Vec<TensorSpec> = plan.buffers_in(Memory::Weight).map(spec).collect();
+    if plan.options.lora.is_none() {
+        specs.extend(plan.buffers_in(Memory::Parameter).map(spec));
+    }
+    specs
 }
 
 /// The settings of the plan's adapters, as PEFT has them.
-fn adapter_config(plan: &Plan, lora: &LoraOptions, base_model: Option<String>) -> AdapterConfig {
-    let _ = plan;
+fn adapter_config(lora: &LoraOptions, base_model: Option<String>) -> AdapterConfig {
     AdapterConfig {
         base_model_name_or_path: base_model,
         r: lora.rank as usize,
@@ -54,7 +63,7 @@ fn adapter_config(plan: &Plan, lora: &LoraOptions, base_model: Option<String>) -
 }
 
 /// The first values of every parameter of the plan.
-pub(super) fn initial(
+pub(crate) fn initial(
     plan: &Plan,
     checkpoint: &Checkpoint,
     start: Start,
@@ -62,9 +71,7 @@ pub(super) fn initial(
 ) -> Result<Vec<(String, Vec<f32>)>, TrainError> {
     let specs = specs(plan);
     let adapter = match (&plan.options.lora, start) {
-        (Some(lora), Start::Fresh) => {
-            Adapter::initialise(adapter_config(plan, lora, None), &specs, seed)?
-        }
+        (Some(lora), Start::Fresh) => Adapter::initialise(adapter_config(lora, None), &specs, seed)?,
         (Some(lora), Start::Adapter(adapter, label)) => {
             adapter.check(&specs, lora.rank as usize, &label)?;
             check_settings(lora, &adapter.config)?;
@@ -120,7 +127,7 @@ impl Trainer {
         match self.plan().options.lora.clone() {
             Some(lora) => {
                 let base_model = self.checkpoint().dir().to_str().map(str::to_owned);
-                let config = adapter_config(self.plan(), &lora, base_model);
+                let config = adapter_config(&lora, base_model);
                 Adapter { config, tensors }.save(dir)?;
             }
             None => self.save_model(dir, &tensors)?,

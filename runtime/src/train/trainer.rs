@@ -6,8 +6,8 @@ use super::{LinearSchedule, TrainError, TrainOptions};
 use crate::data::micro_batch::MicroBatch;
 use crate::data::window::Window;
 use crate::executor::{Executor, WeightStore};
-use crate::weights::{Checkpoint, TensorSpec};
-use gptjc_graphs::plan::{Memory, Plan};
+use crate::weights::Checkpoint;
+use gptjc_graphs::plan::Plan;
 use gptjc_graphs::shape::Extents;
 use std::sync::Arc;
 
@@ -58,7 +58,7 @@ impl Trainer {
         options: TrainOptions,
     ) -> Result<Self, TrainError> {
         check_step_windows(&plan, &options)?;
-        checkpoint.check(&checkpoint_specs(&plan))?;
+        checkpoint.check(&parameters::checkpoint_specs(&plan))?;
         let initial = parameters::initial(&plan, &checkpoint, start, options.seed)?;
         let compile = &plan.options;
         let batch = MicroBatch::with_capacity(compile.micro_batch as usize, compile.max_seq_length as usize);
@@ -178,17 +178,4 @@ fn check_step_windows(plan: &Plan, options: &TrainOptions) -> Result<(), TrainEr
     // The tree has one level for each bit of the number of windows.
     let bound = (1usize << plan.options.tree_levels()) - 1;
     if found > bound { Err(TrainError::StepWindows { found, bound }) } else { Ok(()) }
-}
-
-/// What the plan expects of the checkpoint: its frozen weights, and its parameters if it has no adapters.
-fn checkpoint_specs(plan: &Plan) -> Vec<TensorSpec> {
-    let all = plan.options.lora.is_none();
-    plan.buffers
-        .iter()
-        .filter(|buffer| buffer.memory() == Memory::Weight || (all && buffer.memory() == Memory::Parameter))
-        .map(|buffer| {
-            let shape: Vec<usize> = buffer.dims.iter().map(|dim| dim.bound as usize).collect();
-            TensorSpec::new(buffer.name.clone(), shape)
-        })
-        .collect()
 }

@@ -162,15 +162,20 @@ fn folders(surroundings: &Surroundings) -> impl Iterator<Item = (&'static str, P
         near.into_iter().filter_map(|(place, folder)| Some((place, folder.clone()?))).collect();
     let virtual_env = surroundings.virtual_env.clone();
     let python = surroundings.python.clone();
-    near.into_iter()
-        .chain(virtual_env.into_iter().flat_map(|folder| {
-            let found = site_packages(&folder).into_iter();
-            found.map(|folder| ("in the active Python environment", capi(&folder)))
-        }))
-        .chain(python.into_iter().flat_map(|python| {
-            let found = ask_python(&python).into_iter();
-            found.map(|folder| ("in a module folder of python3", capi(&folder)))
-        }))
+    let in_environment = virtual_env.into_iter().flat_map(|folder| {
+        let found = site_packages(&folder).iter().map(|folder| capi(folder)).collect();
+        or_itself(found, folder).map(|folder| ("in the active Python environment", folder))
+    });
+    let in_python = python.into_iter().flat_map(|python| {
+        let found = ask_python(&python).iter().map(|folder| capi(folder)).collect();
+        or_itself(found, python).map(|folder| ("in the module folders of", folder))
+    });
+    near.into_iter().chain(in_environment).chain(in_python)
+}
+
+/// `found`, or `place` itself if nothing was found: so that it is listed among what was tried.
+fn or_itself(found: Vec<PathBuf>, place: PathBuf) -> impl Iterator<Item = PathBuf> {
+    if found.is_empty() { vec![place] } else { found }.into_iter()
 }
 
 fn capi(site_packages: &Path) -> PathBuf {

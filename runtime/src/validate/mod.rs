@@ -1,7 +1,7 @@
 //! Validation: a model answers MNLI rows, and a report says how often it is right.
 //!
 //! An [`Engine`] runs token ids; ONNX Runtime is one ([`ort_engine::OrtEngine`]), loaded at run time from a library that
-//! [`library`] finds and [`fetch`] can get. [`mnli`] asks an engine and counts.
+//! [`library`] finds and [`fetch`] can get; the compiled plan ([`native_engine::NativeEngine`]) is another. [`mnli`] asks an engine and counts.
 //!
 //! Does not: read data or tokenize (rows come with their token ids), nor write files.
 
@@ -9,6 +9,7 @@ pub mod engine;
 pub mod fetch;
 pub mod library;
 pub mod mnli;
+pub mod native_engine;
 pub mod onnx_directory;
 pub mod ort_engine;
 pub mod report;

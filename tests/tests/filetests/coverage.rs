@@ -8,8 +8,12 @@ use std::collections::BTreeSet;
 use std::fs;
 
 /// Ops whose results nothing differentiates, with their family's stem: the end of a step, and what only gradients use.
-const WITHOUT_GRADIENT: [&str; 14] = [
+const WITHOUT_GRADIENT: [&str; 18] = [
     "adamw",
+    "cache_store",
+    "cached_mix",
+    "cached_scores",
+    "cached_softmax",
     "clip_scale",
     "cross_entropy_grad",
     "embedding_grad",

@@ -89,7 +89,8 @@ impl<'o> Builder<'o> {
 
     /// Declares a tensor of the checkpoint: frozen, or a parameter if all are trained.
     pub(super) fn weight(&mut self, name: &str, dims: &[usize]) -> Result<ValueId, ModelError> {
-        let role = if self.options.lora.is_some() { Role::Weight } else { Role::Parameter };
+        let frozen = self.options.lora.is_some() || self.options.decode_sequences > 0;
+        let role = if frozen { Role::Weight } else { Role::Parameter };
         self.tensor(name, role, dims)
     }
 
@@ -138,6 +139,9 @@ impl<'o> Builder<'o> {
 
     /// True if `projection` has an adapter.
     pub(super) fn is_target(&self, projection: Projection) -> bool {
-        self.options.lora.as_ref().is_some_and(|lora| lora.targets.iter().any(|name| name == projection.name()))
+        self.options
+            .lora
+            .as_ref()
+            .is_some_and(|lora| lora.targets.iter().any(|name| name == projection.name()))
     }
 }

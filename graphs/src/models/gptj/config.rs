@@ -70,13 +70,21 @@ pub fn parse(json: &str) -> Result<ModelConfig, ConfigError> {
         return Err(wrong("activation_function", "gelu_new", other));
     }
     if raw.tie_word_embeddings {
-        return Err(wrong("tie_word_embeddings", "false: lm_head of a GPT-J has a weight and a bias of its own", true));
+        return Err(wrong(
+            "tie_word_embeddings",
+            "false: lm_head of a GPT-J has a weight and a bias of its own",
+            true,
+        ));
     }
     let dropouts =
         [("attn_pdrop", raw.attn_pdrop), ("embd_pdrop", raw.embd_pdrop), ("resid_pdrop", raw.resid_pdrop)];
     for (field, value) in dropouts {
         if value != 0.0 {
-            return Err(wrong(field, "0.0 (GPT-J is trained without; adapters have their own dropout)", value));
+            return Err(wrong(
+                field,
+                "0.0 (GPT-J is trained without; adapters have their own dropout)",
+                value,
+            ));
         }
     }
     let n_embd = size("n_embd", raw.n_embd, 1 << 20)?;
@@ -127,9 +135,17 @@ mod tests {
             ("gelu_new", "relu", "`activation_function`: expected gelu_new, found relu"),
             ("\"n_head\": 4", "\"n_head\": 5", "`n_head`: expected a divisor of n_embd = 64, found 5"),
             ("\"rotary_dim\": 8", "\"rotary_dim\": 7", "`rotary_dim`: expected an even number"),
-            ("\"rotary_dim\": 8", "\"rotary_dim\": 32", "`rotary_dim`: expected a size from 1 to 16, found 32"),
+            (
+                "\"rotary_dim\": 8",
+                "\"rotary_dim\": 32",
+                "`rotary_dim`: expected a size from 1 to 16, found 32",
+            ),
             ("\"n_layer\": 2", "\"n_layer\": 0", "`n_layer`: expected a size from 1 to 8191, found 0"),
-            ("\"vocab_size\": 512", "\"vocab\": 512", "`vocab_size`: expected a size from 1 to 16777216, found nothing"),
+            (
+                "\"vocab_size\": 512",
+                "\"vocab\": 512",
+                "`vocab_size`: expected a size from 1 to 16777216, found nothing",
+            ),
             ("1e-05", "0", "`layer_norm_epsilon`: expected a number between 0 and 1, found 0"),
             ("\"n_inner\": null", "\"attn_pdrop\": 0.1", "`attn_pdrop`: expected 0.0"),
             ("\"n_inner\": null", "\"tie_word_embeddings\": true", "`tie_word_embeddings`: expected false"),

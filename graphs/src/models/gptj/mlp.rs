@@ -8,7 +8,12 @@ use crate::ops::gelu::GeluTanh;
 
 impl Builder<'_> {
     /// `h[T, D] -> [T, D]`.
-    pub(super) fn mlp(&mut self, layer: usize, h: ValueId, window_table: ValueId) -> Result<ValueId, ModelError> {
+    pub(super) fn mlp(
+        &mut self,
+        layer: usize,
+        h: ValueId,
+        window_table: ValueId,
+    ) -> Result<ValueId, ModelError> {
         let up = self.biased_projection(layer, Projection::FcIn, h, window_table)?;
         self.graph.set_module(&format!("transformer.h.{layer}.mlp.act"));
         let activated = self.graph.push1(GeluTanh, &[up])?;

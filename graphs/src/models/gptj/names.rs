@@ -21,14 +21,8 @@ pub enum Projection {
 
 impl Projection {
     /// Every projection, in the order of the model and of the dropout sites.
-    pub const ALL: [Projection; 6] = [
-        Projection::Q,
-        Projection::K,
-        Projection::V,
-        Projection::Out,
-        Projection::FcIn,
-        Projection::FcOut,
-    ];
+    pub const ALL: [Projection; 6] =
+        [Projection::Q, Projection::K, Projection::V, Projection::Out, Projection::FcIn, Projection::FcOut];
 
     /// Name of the module (`q_proj`).
     pub const fn name(self) -> &'static str {

@@ -54,7 +54,11 @@ pub fn training_program(options: &CompileOptions, micro_batch: usize) -> Result<
     })
 }
 
-pub(super) fn out_of_range(option: &'static str, expected: impl Into<String>, found: impl ToString) -> ModelError {
+pub(super) fn out_of_range(
+    option: &'static str,
+    expected: impl Into<String>,
+    found: impl ToString,
+) -> ModelError {
     ModelError::Option { option, expected: expected.into(), found: found.to_string() }
 }
 
@@ -111,7 +115,10 @@ fn model(builder: &mut Builder<'_>) -> Result<(Batch, ValueId), ModelError> {
     Ok((batch, nll))
 }
 
-fn micro_step(options: &CompileOptions, micro_batch: usize) -> Result<(Graph, Vec<(String, TensorType)>), ModelError> {
+fn micro_step(
+    options: &CompileOptions,
+    micro_batch: usize,
+) -> Result<(Graph, Vec<(String, TensorType)>), ModelError> {
     let mut builder = Builder::new("micro_step", options, micro_batch, true);
     let (batch, nll) = model(&mut builder)?;
     let window_loss = builder.graph.push1(WindowSum, &[nll, batch.row_table])?;

@@ -1,0 +1,53 @@
+//! Everything that gptjc prints goes through here.
+//!
+//! Results go to standard output, notes and warnings to standard error, so that output can be piped. A reader that
+//! goes away (`gptjc inspect … | head`) ends the output, not the program.
+
+use crate::flags::LogLevel;
+use std::io::{self, Write};
+
+/// Where messages go, and how many of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Console {
+    level: LogLevel,
+}
+
+impl Console {
+    /// A console that shows what `level` asks for.
+    pub(crate) fn new(level: LogLevel) -> Self {
+        Self { level }
+    }
+
+    /// A line of what the command was asked for.
+    pub(crate) fn line(self, text: &str) {
+        write_all(io::stdout().lock(), text);
+    }
+
+    /// Something that holds and is worth knowing.
+    pub(crate) fn note(self, text: &str) {
+        if self.level.shows_notes() {
+            write_all(io::stderr().lock(), &format!("note: {text}"));
+        }
+    }
+
+    /// Something that is not as the user may expect.
+    pub(crate) fn warn(self, text: &str) {
+        if self.level.shows_warnings() {
+            write_all(io::stderr().lock(), &format!("warning: {text}"));
+        }
+    }
+}
+
+/// An error with its causes and what to do; whatever the log level.
+pub(crate) fn error(report: &str) {
+    write_all(io::stderr().lock(), report);
+}
+
+/// There is nobody left to tell when a stream cannot be written, so that is no error.
+fn write_all(mut stream: impl Write, text: &str) {
+    let _ = stream.write_all(text.as_bytes()).and_then(|()| match text.ends_with('\n') {
+        true => Ok(()),
+        false => stream.write_all(b"\n"),
+    });
+    let _ = stream.flush();
+}

@@ -1,0 +1,189 @@
+//! What a user is shown when something does not work: message, causes, what to do.
+
+use crate::flags::reference::RefusedValue;
+use crate::settings::Contradictions;
+use gptjc_runtime::files::FileError;
+use miette::Diagnostic;
+use std::error::Error;
+use std::fmt::{self, Write};
+use std::io;
+use std::path::PathBuf;
+
+/// An error of a library. It is printed, never looked into, so its type does not matter here.
+pub(crate) type Cause = Box<dyn Error + Send + Sync>;
+
+/// Why a command did not do what it was asked for.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+pub(crate) enum CliError {
+    /// A file cannot be read.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// There is no model.
+    #[error("no model is given")]
+    #[diagnostic(help("give the model's directory with --model DIR"))]
+    NoModel,
+    /// The model is not there.
+    #[error("there is no model directory `{}`", path.display())]
+    #[diagnostic(help("{advice}"))]
+    ModelNotFound { path: PathBuf, advice: String },
+    /// A config that is not a GPT-J's.
+    #[error("cannot use the config `{}`", path.display())]
+    Config {
+        path: PathBuf,
+        #[source]
+        source: Cause,
+    },
+    /// A plan that cannot be used.
+    #[error("cannot use the plan `{}`", path.display())]
+    Plan {
+        path: PathBuf,
+        #[source]
+        source: Cause,
+    },
+    /// Options without a plan.
+    #[error("cannot compile a plan")]
+    Compile(#[source] Cause),
+    /// Two flags that exclude each other.
+    #[error("{first} contradicts {second}")]
+    #[diagnostic(help("give one of them"))]
+    Flags { first: String, second: String },
+    /// Flags against a plan or an adapter.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Contradictions(#[from] Contradictions),
+    /// A flag of the reference workflow with a value that cannot be followed.
+    #[error(transparent)]
+    #[diagnostic(help("{}", _0.advice))]
+    Reference(#[from] RefusedValue),
+    /// Flags that cannot be followed.
+    #[error("{what}")]
+    #[diagnostic(help("{advice}"))]
+    Usage { what: String, advice: String },
+    /// The output directory holds something.
+    #[error("the output directory `{}` is not empty", path.display())]
+    #[diagnostic(help(
+        "give another --output-dir, or --overwrite-output-dir to replace files of the same names"
+    ))]
+    OutputNotEmpty { path: PathBuf },
+    /// The output directory is something else.
+    #[error("the output directory `{}` is not a directory", path.display())]
+    #[diagnostic(help("give another --output-dir"))]
+    OutputNotDirectory { path: PathBuf },
+    /// An adapter that cannot be read.
+    #[error("cannot load the adapter `{}`", path.display())]
+    Adapter {
+        path: PathBuf,
+        #[source]
+        source: Cause,
+    },
+    /// A model whose weights cannot be used.
+    #[error("cannot load the model `{}`", path.display())]
+    Weights {
+        path: PathBuf,
+        #[source]
+        source: Cause,
+    },
+    /// Batches that cannot be used.
+    #[error("cannot use the pre-tokenised batches")]
+    Tokens(#[source] Cause),
+    /// A row of the batches that does not fit the plan.
+    #[error("cannot use `{}`: step {step}, row {row} (from 0)", path.display())]
+    TokenRow {
+        path: PathBuf,
+        step: usize,
+        row: usize,
+        #[source]
+        source: Cause,
+    },
+    /// Rows of text that cannot be read.
+    #[error("cannot read the rows of `{}`", path.display())]
+    Rows {
+        path: PathBuf,
+        #[source]
+        source: Cause,
+    },
+    /// A tokenizer that cannot be loaded.
+    #[error("cannot load the tokenizer")]
+    Tokenizer(#[source] Cause),
+    /// A template that is none.
+    #[error("--prompt-template cannot be used")]
+    Template(#[source] Cause),
+    /// Rows that cannot be tokenised.
+    #[error("cannot tokenise the rows of `{}`", path.display())]
+    Examples {
+        path: PathBuf,
+        #[source]
+        source: Cause,
+    },
+    /// Examples that give no windows.
+    #[error("cannot make windows of the rows of `{}`", path.display())]
+    Packing {
+        path: PathBuf,
+        #[source]
+        source: Cause,
+    },
+    /// Training does not start or does not go on.
+    #[error("cannot train")]
+    Train(#[source] Cause),
+    /// A file cannot be written.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+/// `error: …`, one line for each cause that says something new, and what to do.
+pub(crate) fn report(error: &CliError) -> String {
+    let mut text = format!("error: {}\n", indent(&error.to_string()));
+    let mut said = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let message = error.to_string();
+        // Errors that are transparent, or that quote their cause, are said once.
+        if !said.contains(&message) {
+            let _ = writeln!(text, "  caused by: {}", indent(&message));
+            said = message;
+        }
+        cause = error.source();
+    }
+    if let Some(help) = error.help() {
+        let _ = writeln!(text, "  help: {}", indent(&help.to_string()));
+    }
+    text
+}
+
+/// `text` with its further lines under the first.
+fn indent(text: &str) -> String {
+    text.trim_end().replace('\n', "\n    ")
+}
+
+/// A list for messages: one item a line.
+pub(crate) struct Lines<'a, T>(pub(crate) &'a [T]);
+
+impl<T: fmt::Display> fmt::Display for Lines<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|item| write!(f, "\n{item}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gptjc_graphs::plan::artifact::ArtifactError;
+
+    #[test]
+    fn message_causes_and_help_are_said_once() {
+        let source = io::Error::new(io::ErrorKind::NotFound, "no such file");
+        let text = report(&CliError::Read { path: "a.plan".into(), source });
+        assert_eq!(text, "error: cannot read `a.plan`\n  caused by: no such file\n");
+        let text = report(&CliError::Plan { path: "a.plan".into(), source: ArtifactError::Magic.into() });
+        assert!(
+            text.starts_with("error: cannot use the plan `a.plan`\n  caused by: this is not a gptjc plan"),
+            "{text}"
+        );
+        let text = report(&CliError::NoModel);
+        assert_eq!(text, "error: no model is given\n  help: give the model's directory with --model DIR\n");
+    }
+}

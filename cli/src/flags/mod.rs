@@ -1,0 +1,134 @@
+//! The flags of every command.
+//!
+//! Does: say what can be typed, what it means and what is taken when it is not given; clap parses. A flag that a plan
+//! settles has no default here: whether it was typed decides whether it can contradict a plan.
+//! Does not: know how flags become options; see [`crate::settings`].
+
+pub(crate) mod compile;
+mod data;
+pub(crate) mod reference;
+mod train;
+pub(crate) mod values;
+
+pub(crate) use compile::{CompileFlags, LoraFlags, ModelFlags, WindowFlags};
+pub(crate) use data::DataFlags;
+pub(crate) use reference::ReferenceFlags;
+pub(crate) use train::{OutputFlags, RunFlags};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Fine-tunes GPT-J with LoRA on CPUs: an ahead-of-time compiler and a runtime for its plans.
+#[derive(Debug, Parser)]
+#[command(name = "gptjc", version, max_term_width = 110, propagate_version = true)]
+#[command(after_help = "Names of flags may be written with dashes or underscores.")]
+pub(crate) struct Cli {
+    /// How much is said on standard error
+    #[arg(long, global = true, value_enum, default_value_t = LogLevel::Passive)]
+    pub(crate) log_level: LogLevel,
+    /// What to do
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How much is said besides results and errors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum LogLevel {
+    /// Notes and warnings
+    Debug,
+    /// Notes and warnings
+    Info,
+    /// Warnings
+    Warning,
+    /// Neither
+    Error,
+    /// Neither
+    Critical,
+    /// Notes and warnings
+    #[default]
+    Passive,
+}
+
+impl LogLevel {
+    /// True if notes are shown.
+    pub(crate) fn shows_notes(self) -> bool {
+        matches!(self, Self::Debug | Self::Info | Self::Passive)
+    }
+
+    /// True if warnings are shown.
+    pub(crate) fn shows_warnings(self) -> bool {
+        self.shows_notes() || self == Self::Warning
+    }
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a plan from a model's config, adapters, window length, machine and memory budget; reads no weights
+    Compile(Box<CompileCommand>),
+    /// Run a plan on training data, and write the adapter and trainer_state.json
+    Train(Box<TrainCommand>),
+    /// Compile, train and, with --do-eval, evaluate: takes the flags of the reference workflow
+    Finetune(Box<FinetuneCommand>),
+    /// Show what a plan holds, as text
+    Inspect(InspectCommand),
+}
+
+/// `gptjc compile`
+#[derive(Debug, Args)]
+pub(crate) struct CompileCommand {
+    /// Renew the plan in this file: its options are taken, except where another flag is given
+    #[arg(long, value_name = "OLD.plan", help_heading = "Plan")]
+    pub(crate) from: Option<PathBuf>,
+    /// File to write the plan to; it appears whole or not at all
+    #[arg(short, long, value_name = "FILE", help_heading = "Plan")]
+    pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) compile: CompileFlags,
+}
+
+/// `gptjc train`
+#[derive(Debug, Args)]
+pub(crate) struct TrainCommand {
+    /// Plan to run; without one, compile first. A flag that contradicts the plan is an error
+    #[arg(long, value_name = "FILE", help_heading = "Plan")]
+    pub(crate) plan: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) job: JobFlags,
+}
+
+/// `gptjc finetune`
+#[derive(Debug, Args)]
+pub(crate) struct FinetuneCommand {
+    #[command(flatten)]
+    pub(crate) job: JobFlags,
+}
+
+/// What `train` and `finetune` take.
+#[derive(Debug, Args)]
+pub(crate) struct JobFlags {
+    #[command(flatten)]
+    pub(crate) compile: CompileFlags,
+    #[command(flatten)]
+    pub(crate) data: DataFlags,
+    #[command(flatten)]
+    pub(crate) run: RunFlags,
+    #[command(flatten)]
+    pub(crate) output: OutputFlags,
+    #[command(flatten)]
+    pub(crate) reference: ReferenceFlags,
+}
+
+/// `gptjc inspect`
+#[derive(Debug, Args)]
+pub(crate) struct InspectCommand {
+    /// The plan
+    #[arg(value_name = "PLAN")]
+    pub(crate) plan: PathBuf,
+    /// Also list every buffer and every step
+    #[arg(long)]
+    pub(crate) steps: bool,
+}
+
+#[cfg(test)]
+mod tests;
