@@ -218,9 +218,9 @@ fn the_gradient_has_the_mask_of_the_forward_pass() {
     assert_eq!(backward.len(), 12, "a gradient of each of 6 adapters in 2 layers");
     for (site, mask) in backward {
         let forward = &masks[&Site { backward: false, ..site.clone() }];
-        // No gradient reaches the last token of a window, so it tells nothing.
+        // The last token of a window has no gradient, nor has the query of the first: they tell nothing.
         let told: Vec<_> = mask.iter().zip(forward).filter(|(gradient, _)| gradient.is_some()).collect();
-        assert!(told.len() >= (26 - 3) * 16, "{}: {} of {}", site.module, told.len(), mask.len());
+        assert!(told.len() >= (26 - 2 * 3) * 16, "{}: {} of {}", site.module, told.len(), mask.len());
         assert!(told.iter().all(|(gradient, forward)| gradient == forward), "{}", site.module);
     }
 }
