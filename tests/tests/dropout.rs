@@ -4,7 +4,7 @@
 //! Masks are read off the graph itself, by adding the results of its dropouts to its outputs. Seeds are fixed: what
 //! is within a bound once stays there.
 
-use gptjc_graphs::entities::ValueId;
+use gptjc_graphs::graph::Node;
 use gptjc_graphs::models::gptj::names::Projection;
 use gptjc_graphs::ops::Op;
 use gptjc_graphs::plan::{CompileOptions, LoraOptions, ModelConfig};
@@ -61,26 +61,15 @@ impl Observed {
     fn new(options: &CompileOptions) -> Self {
         let mut interpreted = Interpreted::new(options, &random_model::tensors(options, 3));
         let graph = &mut interpreted.program.micro_step;
-        let dropouts: Vec<(usize, ValueId, ValueId)> = graph
-            .nodes()
-            .filter_map(|(_, node)| match &node.op {
-                Op::Dropout(dropout) => Some((dropout.site, node.operands[0], node.results[0])),
-                _ => None,
-            })
-            .collect();
-        let mut modules = BTreeMap::new();
-        for layer in 0..options.model.n_layer as usize {
-            for projection in Projection::ALL {
-                modules.insert(projection.dropout_site(layer), projection.module(layer));
-            }
-        }
+        let is_dropout = |node: &&Node| matches!(node.op, Op::Dropout(_));
+        let dropouts: Vec<Node> = graph.nodes().map(|(_, node)| node).filter(is_dropout).cloned().collect();
         let mut sites: Vec<Site> = Vec::new();
-        for (index, (number, before, after)) in dropouts.into_iter().enumerate() {
-            let module = modules[&number].clone();
+        for (index, node) in dropouts.into_iter().enumerate() {
+            let module = node.module;
             let backward = sites.iter().any(|site| site.module == module);
             sites.push(Site { module, backward });
-            graph.output(&format!("before.{index}"), before);
-            graph.output(&format!("after.{index}"), after);
+            graph.output(&format!("before.{index}"), node.operands[0]);
+            graph.output(&format!("after.{index}"), node.results[0]);
         }
         Self { interpreted, sites }
     }
