@@ -23,7 +23,7 @@ pub(crate) const U: f64 = f32::EPSILON as f64 / 2.0;
 
 /// Few cases: all of them together are to take seconds.
 pub(crate) fn few() -> ProptestConfig {
-    ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() }
+    ProptestConfig { cases: if cfg!(miri) { 1 } else { 32 }, failure_persistence: None, ..ProptestConfig::default() }
 }
 
 /// What memory holds before anybody writes it: not a number as f32 and as bf16, negative as i32.

@@ -20,6 +20,7 @@ pub(super) const UNSAFE_PLACES: &[Place] = &[
     Place { path: "runtime/src/kernels/", reason: "vector instructions and disjoint writes into one output" },
     Place { path: "runtime/src/memory/", reason: "arenas and memory maps hand out typed views of raw bytes" },
     Place { path: "runtime/src/isa/", reason: "instruction wrappers behind proof tokens" },
+    Place { path: "runtime/tests/no_allocation.rs", reason: "an allocator that counts, to show that a run allocates nothing" },
 ];
 
 /// Crate roots that must carry `#![forbid(unsafe_code)]`.
