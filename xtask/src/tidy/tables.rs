@@ -22,6 +22,7 @@ pub(super) const UNSAFE_PLACES: &[Place] = &[
     Place { path: "runtime/src/isa/", reason: "instruction wrappers behind proof tokens" },
     Place { path: "runtime/src/executor/bind.rs", reason: "gives views of arena and weights to kernels that it owns" },
     Place { path: "runtime/src/executor/team.rs", reason: "calls kernels under the promises that the plan's verifier proved" },
+    Place { path: "runtime/tests/no_allocation.rs", reason: "an allocator that counts, to show that a run allocates nothing" },
 ];
 
 /// Crate roots that must carry `#![forbid(unsafe_code)]`.
