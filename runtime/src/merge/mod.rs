@@ -12,6 +12,7 @@ pub mod compare;
 mod config;
 mod error;
 mod report;
+pub mod rows;
 mod shards;
 mod target;
 mod write;
