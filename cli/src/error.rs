@@ -2,7 +2,28 @@
 
 use crate::flags::reference::RefusedValue;
 use crate::settings::Contradictions;
+<<<<<<< HEAD
 use gptjc_runtime::files::FileError;
+=======
+use gptjc_compiler::CompileError;
+use gptjc_graphs::models::gptj::config::ConfigError;
+use gptjc_graphs::onnx::gptj::GptjError;
+use gptjc_graphs::plan::artifact::ArtifactError;
+use gptjc_runtime::adapter::AdapterError;
+use gptjc_runtime::data::examples::ExampleError;
+use gptjc_runtime::data::mnli::MnliError;
+use gptjc_runtime::data::packing::PackingError;
+use gptjc_runtime::data::pretokenized::PretokenizedError;
+use gptjc_runtime::data::prompt::TemplateError;
+use gptjc_runtime::data::tokenizer::TokenizerError;
+use gptjc_runtime::data::window::WindowError;
+use gptjc_runtime::export::ExportError;
+use gptjc_runtime::files::FileError;
+use gptjc_runtime::merge::compare::AnswerError;
+use gptjc_runtime::merge::{AdapterMismatch, MergeError};
+use gptjc_runtime::train::TrainError;
+use gptjc_runtime::weights::WeightsError;
+>>>>>>> refs/heads/mergeexport
 use miette::Diagnostic;
 use std::error::Error;
 use std::fmt::{self, Write};
@@ -128,7 +149,29 @@ pub(crate) enum CliError {
     },
     /// Training does not start or does not go on.
     #[error("cannot train")]
+<<<<<<< HEAD
     Train(#[source] Cause),
+=======
+    Train(#[source] TrainError),
+    /// An adapter that is not one of the model.
+    #[error(transparent)]
+    AdapterFit(AdapterMismatch),
+    /// A model that has no ONNX form.
+    #[error("cannot express the model in ONNX")]
+    OnnxGraph(#[source] GptjError),
+    /// An export that is not written.
+    #[error("cannot export the model")]
+    Export(#[source] ExportError),
+    /// A merged model that is not written.
+    #[error("cannot merge the adapter")]
+    Merge(#[source] MergeError),
+    /// A model that cannot be run.
+    #[error("cannot run the model")]
+    Run(#[source] TrainError),
+    /// Rows that cannot be scored.
+    #[error("cannot compare the merged model")]
+    Answer(#[source] AnswerError),
+>>>>>>> refs/heads/mergeexport
     /// A file cannot be written.
     #[error(transparent)]
     File(#[from] FileError),

@@ -6,12 +6,14 @@
 
 pub(crate) mod compile;
 mod data;
+mod export;
 pub(crate) mod reference;
 mod train;
 pub(crate) mod values;
 
 pub(crate) use compile::{CompileFlags, LoraFlags, ModelFlags, WindowFlags};
 pub(crate) use data::DataFlags;
+pub(crate) use export::{ExportCommand, MadeDirectory, MergeCommand};
 pub(crate) use reference::ReferenceFlags;
 pub(crate) use train::{OutputFlags, RunFlags};
 
@@ -70,6 +72,10 @@ pub(crate) enum Command {
     Train(Box<TrainCommand>),
     /// Compile, train and, with --do-eval, evaluate: takes the flags of the reference workflow
     Finetune(Box<FinetuneCommand>),
+    /// Write the model, with its adapter merged into it, as an ONNX directory
+    Export(Box<ExportCommand>),
+    /// Merge an adapter into its model: a Hugging Face directory, and what merging and rounding changed
+    Merge(Box<MergeCommand>),
     /// Show what a plan holds, as text
     Inspect(InspectCommand),
 }
