@@ -129,6 +129,29 @@ pub(crate) enum CliError {
     /// Training does not start or does not go on.
     #[error("cannot train")]
     Train(#[source] Cause),
+    /// A result that JSON cannot hold.
+    #[error("cannot write the result as JSON")]
+    Json(#[source] Cause),
+    /// No ONNX Runtime.
+    #[error("cannot use ONNX Runtime")]
+    OnnxRuntime(#[source] Cause),
+    /// ONNX Runtime cannot be had.
+    #[error("cannot fetch ONNX Runtime")]
+    Fetch(#[source] Cause),
+    /// Rows that get no answer.
+    #[error("cannot validate on `{}`", path.display())]
+    Validate {
+        path: PathBuf,
+        #[source]
+        source: Cause,
+    },
+    /// A prompt that is not continued.
+    #[error("cannot continue {prompt}")]
+    Generate {
+        prompt: String,
+        #[source]
+        source: Cause,
+    },
     /// A file cannot be written.
     #[error(transparent)]
     File(#[from] FileError),

@@ -29,6 +29,9 @@ fn main() -> ExitCode {
         Command::Train(command) => commands::train::run(&command.job, command.plan.as_deref(), console),
         Command::Finetune(command) => commands::train::run(&command.job, None, console),
         Command::Inspect(command) => commands::inspect::run(command, console),
+        Command::Validate(command) => commands::validate::run(command, console),
+        Command::Generate(command) => commands::generate::run(command, console),
+        Command::Doctor(command) => commands::doctor::run(command, console),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

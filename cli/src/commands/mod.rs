@@ -2,7 +2,11 @@
 
 pub(crate) mod compile;
 mod data;
+pub(crate) mod doctor;
+mod engine;
+pub(crate) mod generate;
 pub(crate) mod inspect;
 mod output;
 mod progress;
 pub(crate) mod train;
+pub(crate) mod validate;
