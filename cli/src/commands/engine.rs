@@ -51,12 +51,7 @@ impl Source {
         let directory = settings::model_dir(&model)?.to_owned();
         let config = settings::model_config(&model)?;
         let checkpoint = Checkpoint::open(&directory).map_err(|source| unusable(&directory, source))?;
-        let load = |path: &PathBuf| {
-            let adapter = Adapter::load(path)
-                .map_err(|source| CliError::Adapter { path: path.clone(), source: source.into() })?;
-            Ok((path.clone(), adapter))
-        };
-        let adapter = flags.adapter.as_ref().map(load).transpose()?;
+        let adapter = flags.adapter.as_deref().map(load_adapter).transpose()?;
         Ok(Self { directory, kind: Kind::Native(Box::new(Native { config, checkpoint, adapter })) })
     }
 
@@ -103,6 +98,13 @@ impl Source {
                 Ok(Box::new(engine.map_err(|source| unusable(&self.directory, source))?))
             }
         }
+    }
+}
+
+fn load_adapter(path: &Path) -> Result<(PathBuf, Adapter), CliError> {
+    match Adapter::load(path) {
+        Ok(adapter) => Ok((path.to_owned(), adapter)),
+        Err(source) => Err(CliError::Adapter { path: path.to_owned(), source: source.into() }),
     }
 }
 
