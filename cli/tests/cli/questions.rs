@@ -106,9 +106,12 @@ fn ids_are_scored_as_ids() {
 fn an_adapter_changes_the_scores() {
     let tiny = TinyModel::new();
     let adapter = tiny.path("adapter");
-    let line = "train --model {model} --train-file {rows} --precision f32 --max-seq-length 48 --max-steps 2 \
+    let labelled = tiny.path("train.jsonl");
+    let rows = fs::read_to_string(tiny.rows()).unwrap();
+    fs::write(&labelled, rows.lines().take(3).map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+    let line = "train --model {model} --train-file {labelled} --precision f32 --max-seq-length 48 --max-steps 2 \
         --packing pad --learning-rate 0.1 --output-dir {adapter}";
-    run(&tiny, line, &[("adapter", &adapter)]).ok();
+    run(&tiny, line, &[("adapter", &adapter), ("labelled", &labelled)]).ok();
     let (_, without) = validate(&tiny, &format!("{NATIVE} --mode score"));
     let line = format!("{NATIVE} --mode score --adapter {}", adapter.display());
     let (_, with) = validate(&tiny, &line);
