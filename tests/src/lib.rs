@@ -1,3 +1,5 @@
 //! Tests across crates: what they share.
 
 pub mod golden;
+pub mod interpreted;
+pub mod random_model;

@@ -6,6 +6,7 @@ use super::{
     optimizer, rotary, rows, segment_matmul, window,
 };
 use gptjc_graphs::attributes::{AttributeError, Attributes};
+use gptjc_graphs::dtype::DType;
 use gptjc_graphs::plan::{KernelId, Partition};
 
 /// What a kernel is bound to.
@@ -49,6 +50,34 @@ pub enum KernelError {
 }
 
 impl Call {
+    /// The operands and the results, if they are of these types.
+    ///
+    /// # Errors
+    /// [`KernelError::Operands`] if there is another number of them, or one has another type.
+    pub fn views<const N: usize, const M: usize>(
+        &self,
+        operands: [DType; N],
+        results: [DType; M],
+    ) -> Result<([View; N], [View; M]), KernelError> {
+        let views = (self.operands()?, self.results()?);
+        self.check_types("operand", &views.0, &operands)?;
+        self.check_types("result", &views.1, &results)?;
+        Ok(views)
+    }
+
+    /// Refuses views of other types than `expected`.
+    ///
+    /// # Errors
+    /// [`KernelError::Operands`] with the first that has another type.
+    pub fn check_types(&self, what: &str, views: &[View], expected: &[DType]) -> Result<(), KernelError> {
+        for (index, (view, &expected)) in views.iter().zip(expected).enumerate() {
+            if view.ty().dtype != expected {
+                return Err(self.refuse(format!("{} as its {what} {index}, only {expected}", view.ty())));
+            }
+        }
+        Ok(())
+    }
+
     /// The operands, if there are `N`.
     ///
     /// # Errors
@@ -71,6 +100,15 @@ impl Call {
             .map_err(|views: Vec<View>| self.refuse(format!("{} results", views.len())))
     }
 
+    /// Type of operand `index`.
+    ///
+    /// # Errors
+    /// [`KernelError::Operands`] if there are fewer.
+    pub fn dtype_of_operand(&self, index: usize) -> Result<DType, KernelError> {
+        let operand = self.operands.get(index).ok_or_else(|| self.refuse(format!("{index} operands")))?;
+        Ok(operand.ty().dtype)
+    }
+
     /// The error of a call that the kernel does not take.
     pub fn refuse(&self, what: impl Into<String>) -> KernelError {
         KernelError::Operands { kernel: self.kernel.clone(), what: what.into() }
@@ -90,6 +128,14 @@ impl Call {
     /// [`KernelError::Attributes`] if it is not there.
     pub fn float(&self, name: &'static str) -> Result<f64, KernelError> {
         self.attributes.get_float(name).map_err(|source| self.attribute_error(source))
+    }
+
+    /// The word `name`; `expected` says in the error which words there are.
+    ///
+    /// # Errors
+    /// [`KernelError::Attributes`] if it is not there.
+    pub fn word(&self, name: &'static str, expected: &'static str) -> Result<&str, KernelError> {
+        self.attributes.get_word(name, expected).map_err(|source| self.attribute_error(source))
     }
 
     fn attribute_error(&self, source: AttributeError) -> KernelError {

@@ -6,6 +6,7 @@
 use super::elementwise::{leading, start_from};
 use super::rowwise::{RowKernel, elements};
 use super::{Call, Kernel, KernelError};
+use gptjc_graphs::dtype::DType::{F32, I32};
 use gptjc_graphs::philox::{DropoutSite, keep_threshold};
 
 /// Drops elements of one row in place.
@@ -33,7 +34,7 @@ fn place(table: &[i32], slot: usize) -> Option<(usize, usize)> {
 }
 
 pub(super) fn bind(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
-    let ([x, table, counter], [y]) = (call.operands()?, call.results()?);
+    let ([x, table, counter], [y]) = call.views([F32, I32, I32], [F32])?;
     let (width, p, site) = (y.row_elements(), call.float("p")?, call.int("site")?);
     let site = u16::try_from(site).map_err(|_| call.refuse(format!("site {site}")))?;
     let (threshold, factor) = (keep_threshold(p), (1.0 / (1.0 - p)) as f32);
@@ -55,4 +56,40 @@ pub(super) fn bind(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
             }
         }
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Batch, Case, U, few};
+    use super::*;
+    use gptjc_graphs::ops::dropout as ops;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(few())]
+
+        #[test]
+        fn what_is_kept_is_what_the_op_keeps(
+            seed: u64,
+            width in 1usize..35,
+            rows in 1u32..9,
+            p in 0.0f64..0.95,
+            site in 0usize..65536,
+            first: i32,
+        ) {
+            let mut batch = Batch::new(seed, 7);
+            let x = batch.f32(&[batch.slots(), width.into()]);
+            let operands = vec![x, batch.window_table(), Batch::counter(first)];
+            let case = Case::new(ops::Dropout { p, site }, batch.extents(), operands).tile(rows, 0);
+            case.check(|_, expected| vec![expected[0].iter().map(|y| 2.0 * U * y.abs()).collect()]);
+        }
+    }
+
+    #[test]
+    fn slots_are_found_in_their_windows() {
+        let table = [0, 3, 3, 0, 3, 2, 6, 1];
+        let found: Vec<_> = (0..8).map(|slot| place(&table, slot)).collect();
+        let expected = [Some((0, 0)), Some((0, 1)), Some((0, 2)), Some((2, 0)), Some((2, 1)), None, Some((3, 0)), None];
+        assert_eq!(found, expected);
+    }
 }

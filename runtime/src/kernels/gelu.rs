@@ -3,7 +3,7 @@
 use super::elementwise::{leading, start_from};
 use super::rowwise::{RowKernel, elements};
 use super::{Call, Kernel, KernelError};
-use gptjc_graphs::dtype::DType;
+use gptjc_graphs::dtype::DType::F32;
 
 const ROOT_2_OVER_PI: f32 = 0.797_884_56;
 const CUBIC: f32 = 0.044_715;
@@ -21,10 +21,7 @@ pub fn gelu_tanh_derivative(x: f32) -> f32 {
 }
 
 pub(super) fn bind_forward(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
-    let ([x], [y]) = (call.operands()?, call.results()?);
-    if x.ty().dtype != DType::F32 {
-        return Err(call.refuse(format!("an operand of type {}", x.ty())));
-    }
+    let ([x], [y]) = call.views([F32], [F32])?;
     let width = y.row_elements();
     Ok(RowKernel::boxed(leading(&y), call.partition.rows, move |rows, _, _| {
         // SAFETY: the promises of `run_tile`.
@@ -36,10 +33,7 @@ pub(super) fn bind_forward(call: &Call) -> Result<Box<dyn Kernel>, KernelError> 
 }
 
 pub(super) fn bind_grad(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
-    let ([dy, x], [dx]) = (call.operands()?, call.results()?);
-    if dy.ty().dtype != DType::F32 || x.ty().dtype != DType::F32 {
-        return Err(call.refuse(format!("operands of types {} and {}", dy.ty(), x.ty())));
-    }
+    let ([dy, x], [dx]) = call.views([F32, F32], [F32])?;
     let width = dx.row_elements();
     Ok(RowKernel::boxed(leading(&dx), call.partition.rows, move |rows, _, _| {
         let range = elements(&rows, width);
@@ -49,4 +43,50 @@ pub(super) fn bind_grad(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
             *dx *= gelu_tanh_derivative(*x);
         }
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Batch, Case, U, few};
+    use super::*;
+    use gptjc_graphs::ops::gelu as ops;
+    use proptest::prelude::*;
+
+    /// Roundings of `1 + tanh(z)`, absolute: z has 7 (`|z tanh'(z)|` is at most 0.45), tanh 4, the sum 2.
+    const TANH: f64 = 10.0 * U;
+
+    fn operands(seed: u64, width: usize) -> Case {
+        let mut batch = Batch::new(seed, 7);
+        let dims = [batch.slots(), width.into()];
+        let (dy, (ty, x)) = (batch.f32(&dims), batch.f32(&dims));
+        // Up to 8: from where the curve bends to where it is flat.
+        let x = x.floats().unwrap().iter().map(|x| 8.0 * x).collect();
+        let used = ty.used(&batch.extents());
+        let x = Batch::given(&dims, &used, x);
+        Case::new(ops::GeluTanhGrad, batch.extents(), vec![dy, x])
+    }
+
+    proptest! {
+        #![proptest_config(few())]
+
+        #[test]
+        fn the_activation_is_that_of_the_op(seed: u64, width in 1usize..35, rows in 1u32..9) {
+            let mut case = operands(seed, width).tile(rows, 0);
+            case.op = ops::GeluTanh.into();
+            case.operands.remove(0);
+            case.check(|case, _| vec![case.floats(0).iter().map(|x| x.abs() * (TANH / 2.0 + U)).collect()]);
+        }
+
+        #[test]
+        fn the_derivative_is_that_of_the_op(seed: u64, width in 1usize..35, rows in 1u32..9) {
+            let bound = |(dy, x): (&f64, &f64)| {
+                let slope = f64::from(ROOT_2_OVER_PI) * (1.0 + 3.0 * f64::from(CUBIC) * x * x);
+                // Half of `1 + t`; then `x/2 slope (1 - t²)`, whose `t²` has twice the error of t, and 8 products.
+                dy.abs() * (TANH / 2.0 + 0.5 * x.abs() * slope * (2.0 * TANH + 8.0 * U) + 4.0 * U)
+            };
+            operands(seed, width).tile(rows, 0).check(|case, _| {
+                vec![case.floats(0).iter().zip(case.floats(1)).map(bound).collect()]
+            });
+        }
+    }
 }

@@ -13,6 +13,12 @@
 
 mod bind;
 mod rowwise;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod testing_data;
+#[cfg(test)]
+mod tests;
 mod view;
 
 pub mod cache;

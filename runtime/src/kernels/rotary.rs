@@ -8,6 +8,7 @@
 use super::elementwise::{leading, start_from};
 use super::rowwise::{RowKernel, elements};
 use super::{Call, Kernel, KernelError};
+use gptjc_graphs::dtype::DType::{F32, I32};
 use gptjc_graphs::shape::Dim;
 
 /// Angles of `positions` positions, `[positions, rotary_dim / 2]`.
@@ -39,7 +40,7 @@ pub fn rotary_row(row: &mut [f32], heads: usize, sin: &[f32], cos: &[f32], sign:
 }
 
 pub(super) fn bind_table(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
-    let [sin, cos] = call.results()?;
+    let ([], [sin, cos]) = call.views([], [F32, F32])?;
     let (rotary_dim, size) = (call.int("rotary_dim")?, sin.ty().elements());
     Ok(RowKernel::boxed(Dim::fixed(1), 1, move |_, _, _| {
         // SAFETY: the promises of `run_tile`; there is one tile.
@@ -48,7 +49,7 @@ pub(super) fn bind_table(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
 }
 
 pub(super) fn bind_rotary(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
-    let ([x, position, sin, cos], [y]) = (call.operands()?, call.results()?);
+    let ([x, position, sin, cos], [y]) = call.views([F32, I32, F32, F32], [F32])?;
     let (width, pairs, table) = (y.row_elements(), sin.row_elements(), sin.ty().elements());
     let heads = call.int("heads")?;
     let sign = if call.int("inverse")? == 1 { -1.0 } else { 1.0 };
@@ -63,4 +64,57 @@ pub(super) fn bind_rotary(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
             }
         }
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Batch, Case, U, few};
+    use super::*;
+    use gptjc_graphs::ops::rotary as ops;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(few())]
+
+        #[test]
+        fn lanes_turn_as_the_op_says(
+            seed: u64,
+            heads in 1usize..5,
+            pairs in 0usize..6,
+            others in 0usize..4,
+            rows in 1u32..9,
+        ) {
+            let mut batch = Batch::new(seed, 7);
+            let width = heads * (2 * pairs + others).max(1);
+            let x = batch.f32(&[batch.slots(), width.into()]);
+            let position = batch.indices(batch.slots(), 9);
+            let table = [Dim::fixed(9), pairs.into()];
+            let operands = vec![x, position, batch.f32(&table), batch.f32(&table)];
+            for inverse in [false, true] {
+                let op = ops::Rotary { heads, inverse };
+                let case = Case::new(op, batch.extents(), operands.clone()).tile(rows, 0);
+                case.check(|case, _| vec![magnitudes(case).iter().map(|sum| 2.0 * U * sum).collect()]);
+            }
+        }
+
+        #[test]
+        fn tables_are_rounded_once(positions in 1usize..40, pairs in 0usize..17) {
+            let op = ops::RotaryTable { positions, rotary_dim: 2 * pairs };
+            let case = Case::new(op, Batch::new(0, 1).extents(), Vec::new());
+            // The sine and cosine in f64 may differ in their last bits.
+            case.check(|_, expected| {
+                expected.iter().map(|table| table.iter().map(|x| U * x.abs() + 1e-15).collect()).collect()
+            });
+        }
+    }
+
+    /// The sum of the magnitudes of both products of each lane: one of the directions adds them.
+    fn magnitudes(case: &Case) -> Vec<f64> {
+        let Case { extents, operands, .. } = case;
+        let Ok(heads) = case.op.attributes().get_int("heads") else { panic!("a rotary") };
+        let [forth, back] = [false, true].map(|inverse| {
+            Case::new(ops::Rotary { heads, inverse }, *extents, operands.clone()).magnitudes().remove(0)
+        });
+        forth.iter().zip(back).map(|(a, b)| a.abs().max(b.abs())).collect()
+    }
 }

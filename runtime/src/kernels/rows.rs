@@ -3,13 +3,10 @@
 use super::elementwise::leading;
 use super::rowwise::{RowKernel, elements};
 use super::{Call, Kernel, KernelError};
-use gptjc_graphs::dtype::DType;
+use gptjc_graphs::dtype::DType::{F32, I32};
 
 pub(super) fn bind_gather(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
-    let ([x, labelled], [y]) = (call.operands()?, call.results()?);
-    if x.ty().dtype != DType::F32 {
-        return Err(call.refuse(format!("an operand of type {}", x.ty())));
-    }
+    let ([x, labelled], [y]) = call.views([F32, I32], [F32])?;
     let width = y.row_elements();
     Ok(RowKernel::boxed(leading(&y), call.partition.rows, move |rows, extents, _| {
         // SAFETY: the promises of `run_tile`; `labelled` names used slots.
@@ -24,7 +21,7 @@ pub(super) fn bind_gather(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
 }
 
 pub(super) fn bind_scatter(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
-    let ([y, labelled], [x]) = (call.operands()?, call.results()?);
+    let ([y, labelled], [x]) = call.views([F32, I32], [F32])?;
     let width = x.row_elements();
     Ok(RowKernel::boxed(leading(&x), call.partition.rows, move |slots, extents, _| {
         // SAFETY: the promises of `run_tile`; `labelled` is ascending, so the tile's rows are one range of it.
@@ -40,4 +37,26 @@ pub(super) fn bind_scatter(call: &Call) -> Result<Box<dyn Kernel>, KernelError> 
             }
         }
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Batch, Case, few};
+    use gptjc_graphs::ops::rows as ops;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(few())]
+
+        #[test]
+        fn rows_are_picked_and_put_back(seed: u64, width in 1usize..35, rows in 1u32..9) {
+            let mut batch = Batch::new(seed, 9);
+            let (slots, labelled) = (batch.slots(), batch.labelled());
+            let (x, y) = (batch.f32(&[slots, width.into()]), batch.f32(&[batch.rows(), width.into()]));
+            let extents = batch.extents();
+            Case::new(ops::GatherRows, extents, vec![x, labelled.clone()]).tile(rows, 0).check_exact();
+            let scatter = ops::ScatterRows { slots: slots.bound };
+            Case::new(scatter, extents, vec![y, labelled]).tile(rows, 0).check_exact();
+        }
+    }
 }

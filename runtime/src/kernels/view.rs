@@ -28,6 +28,7 @@ impl Element for i32 {
 pub struct View {
     address: *mut u8,
     ty: TensorType,
+    elements: usize,
 }
 
 // SAFETY: a view is an address and a type; all access goes through the unsafe methods, whose callers promise that no
@@ -44,7 +45,8 @@ impl View {
     /// dtype, and every bit pattern there is an element of the dtype.
     pub unsafe fn new(address: *mut u8, ty: TensorType) -> Self {
         debug_assert!(address.addr().is_multiple_of(ty.dtype.size()));
-        Self { address, ty }
+        let elements = ty.elements();
+        Self { address, ty, elements }
     }
 
     /// Dtype and shape.
@@ -62,15 +64,33 @@ impl View {
         std::ptr::eq(self.address, other.address)
     }
 
+    /// Address of element `range.start`.
+    ///
+    /// Checked in every build: ranges come from tables of a batch, and a table that contradicts itself must not reach
+    /// other memory.
+    fn start_of<T: Element>(&self, range: &Range<usize>) -> *mut T {
+        assert!(
+            T::DTYPE == self.ty.dtype && range.start <= range.end && range.end <= self.elements,
+            "elements {range:?} of type {} are not all in {}",
+            T::DTYPE,
+            self.ty
+        );
+        // SAFETY: the range lies inside the view, whose memory `new`'s caller promised.
+        unsafe { self.address.cast::<T>().add(range.start) }
+    }
+
     /// The elements in `range`, to read.
     ///
     /// # Safety
-    /// `T` is the view's element type, `range` lies inside the view, and nobody writes these elements while the slice
-    /// is used.
+    /// Nobody writes these elements while the slice is used.
+    ///
+    /// # Panics
+    /// If `T` is not the view's element type or `range` does not lie inside.
     pub unsafe fn read<T: Element>(&self, range: Range<usize>) -> &[T] {
-        debug_assert!(T::DTYPE == self.ty.dtype && range.end <= self.ty.elements());
-        // SAFETY: `new`'s caller promised the memory, this method's caller that the range is inside and not written.
-        unsafe { std::slice::from_raw_parts(self.address.cast::<T>().add(range.start), range.len()) }
+        let start = self.start_of::<T>(&range);
+        // SAFETY: `new`'s caller promised the memory, `start_of` checked the range, and this method's caller promised
+        // that nobody writes it.
+        unsafe { std::slice::from_raw_parts(start, range.len()) }
     }
 
     /// All elements up to `end`, to read.
@@ -85,15 +105,18 @@ impl View {
     /// The elements in `range`, to write.
     ///
     /// # Safety
-    /// `T` is the view's element type, `range` lies inside the view, and nobody else reads or writes these elements
-    /// while the slice is used.
+    /// Nobody else reads or writes these elements while the slice is used.
+    ///
+    /// # Panics
+    /// As for [`read`](Self::read).
     #[allow(
         clippy::mut_from_ref,
         reason = "the exclusive access is the caller's promise, as for a raw pointer"
     )]
     pub unsafe fn write<T: Element>(&self, range: Range<usize>) -> &mut [T] {
-        debug_assert!(T::DTYPE == self.ty.dtype && range.end <= self.ty.elements());
-        // SAFETY: `new`'s caller promised the memory, this method's caller that the range is inside and its own.
-        unsafe { std::slice::from_raw_parts_mut(self.address.cast::<T>().add(range.start), range.len()) }
+        let start = self.start_of::<T>(&range);
+        // SAFETY: `new`'s caller promised the memory, `start_of` checked the range, and this method's caller promised
+        // that it is its own.
+        unsafe { std::slice::from_raw_parts_mut(start, range.len()) }
     }
 }

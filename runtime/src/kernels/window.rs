@@ -8,10 +8,11 @@
 use super::elementwise::{add_assign, leading};
 use super::rowwise::{RowKernel, elements, table_range};
 use super::{Call, Kernel, KernelError};
+use gptjc_graphs::dtype::DType::{F32, I32};
 use gptjc_graphs::shape::Dim;
 
 pub(super) fn bind_sum(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
-    let ([x, table], [sums]) = (call.operands()?, call.results()?);
+    let ([x, table], [sums]) = call.views([F32, I32], [F32])?;
     let width = sums.row_elements();
     Ok(RowKernel::boxed(leading(&sums), 1, move |windows, _, _| {
         for window in windows {
@@ -29,7 +30,7 @@ pub(super) fn bind_sum(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
 }
 
 pub(super) fn bind_accumulate(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
-    let ([stack, sums, counter], [updated]) = (call.operands()?, call.results()?);
+    let ([stack, sums, counter], [updated]) = call.views([F32, F32, I32], [F32])?;
     let (size, levels) = (updated.row_elements(), updated.ty().dims[0].bound);
     if !updated.same_place(&stack) {
         return Err(call.refuse("a stack of partial sums that is not updated in place"));
@@ -64,7 +65,7 @@ pub(super) fn bind_accumulate(call: &Call) -> Result<Box<dyn Kernel>, KernelErro
 }
 
 pub(super) fn bind_finish(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
-    let ([stack, totals], [sum]) = (call.operands()?, call.results()?);
+    let ([stack, totals], [sum]) = call.views([F32, I32], [F32])?;
     let size = stack.row_elements();
     Ok(RowKernel::boxed(Dim::fixed(size), call.partition.rows, move |range, _, _| {
         // SAFETY: the promises of `run_tile`.
@@ -88,4 +89,66 @@ pub(super) fn bind_finish(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
             }
         }
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Batch, Case, few};
+    use gptjc_graphs::ops::window as ops;
+    use gptjc_graphs::plan::Partition;
+    use gptjc_graphs::shape::Dim;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(few())]
+
+        #[test]
+        fn windows_are_summed_each_by_itself(seed: u64, width in 1usize..35) {
+            let mut batch = Batch::new(seed, 9);
+            let (x, losses) = (batch.f32(&[batch.slots(), width.into()]), batch.f32(&[batch.rows()]));
+            Case::new(ops::WindowSum, batch.extents(), vec![x, batch.window_table()]).check_sums(9);
+            Case::new(ops::WindowSum, batch.extents(), vec![losses, batch.row_table()]).check_sums(9);
+        }
+
+        #[test]
+        fn windows_are_joined_by_the_tree(seed: u64, dims in (1usize..5, 1usize..9), first in 0i32..60, rows in 1u32..9) {
+            const LEVELS: usize = 6;
+            let mut batch = Batch::new(seed, 3);
+            let stack = batch.f32(&[LEVELS.into(), dims.0.into(), dims.1.into()]);
+            let windows = Dim::windows(batch.windows.len() + 1);
+            let sums = batch.f32(&[windows, dims.0.into(), dims.1.into()]);
+            let operands = vec![stack.clone(), sums, Batch::counter(first)];
+            let mut case = Case::new(ops::TreeAccumulate, batch.extents(), operands).tile(rows, 0);
+            case.always_in_place = vec![(0, 0)];
+            // A node of the last window may hold a sum of all windows of the micro-batch and one node a level.
+            case.check_sums(LEVELS + 4);
+            let totals = Batch::fixed(&[first, 77]);
+            Case::new(ops::TreeFinish, batch.extents(), vec![stack, totals]).tile(rows, 0).check_sums(LEVELS);
+        }
+    }
+
+    #[test]
+    fn a_stack_elsewhere_is_refused() {
+        let mut batch = Batch::new(3, 3);
+        let stack = batch.f32(&[3.into(), 2.into()]);
+        let sums = batch.f32(&[Dim::windows(batch.windows.len()), 2.into()]);
+        let case = Case::new(ops::TreeAccumulate, batch.extents(), vec![stack, sums, Batch::counter(0)]);
+        let error = case.run(Partition { rows: 1, columns: 0 }, &[], 0, 1).unwrap_err().to_string();
+        let what = "a stack of partial sums that is not updated in place";
+        assert_eq!(error, format!("kernel `tree_accumulate-f32-portable` does not take {what}"));
+    }
+
+    #[test]
+    fn a_tree_too_low_panics() {
+        // Window 1 completes a node of level 1; the stack has level 0 only.
+        let mut batch = Batch::new(3, 3);
+        let stack = batch.f32(&[1.into(), 2.into()]);
+        let sums = batch.f32(&[Dim::windows(batch.windows.len()), 2.into()]);
+        let case = Case::new(ops::TreeAccumulate, batch.extents(), vec![stack.clone(), sums, Batch::counter(1)]);
+        let run = std::panic::AssertUnwindSafe(|| case.run(case.partition, &[(0, 0)], 0, 1));
+        assert!(std::panic::catch_unwind(run).is_err());
+        let case = Case::new(ops::TreeFinish, batch.extents(), vec![stack, Batch::fixed(&[2, 1])]);
+        let run = std::panic::AssertUnwindSafe(|| case.run(case.partition, &[], 0, 1));
+        assert!(std::panic::catch_unwind(run).is_err());
+    }
 }

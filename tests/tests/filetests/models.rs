@@ -1,7 +1,8 @@
 //! The graphs of a whole model: they hold, print and parse back, before and after the compiler's passes.
 
 use gptjc_compiler::{pass_manager, pipeline};
-use gptjc_graphs::models::gptj::training_program;
+use gptjc_graphs::graph::Graph;
+use gptjc_graphs::models::gptj::{decode_graphs, training_program};
 use gptjc_graphs::plan::{CompileOptions, LoraOptions, ModelConfig, Packing, Precision, Target};
 use gptjc_graphs::text::{parse_all, print};
 use gptjc_graphs::verify::verify;
@@ -31,22 +32,32 @@ fn options(lora: bool) -> CompileOptions {
         memory_budget: 0,
         target: Target::default(),
         step_windows: 8,
+        decode_sequences: if lora { 0 } else { 3 },
+        decode_slots: 8,
+    }
+}
+
+fn check_round_trip(mut graphs: Vec<Graph>) {
+    for passes in [Vec::new(), pipeline::passes(Precision::Bf16)] {
+        for graph in &mut graphs {
+            pass_manager::run(&passes, graph).unwrap();
+            assert_eq!(verify(graph), Ok(()));
+        }
+        let text: String = graphs.iter().map(print).collect();
+        let parsed = parse_all(&text).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(parsed, graphs);
+        assert_eq!(parsed.iter().map(print).collect::<String>(), text);
     }
 }
 
 #[test]
 fn training_programs_round_trip() {
-    for lora in [true, false] {
-        let mut program = training_program(&options(lora), 2).unwrap();
-        for passes in [Vec::new(), pipeline::passes(Precision::Bf16)] {
-            for graph in program.graphs_mut() {
-                pass_manager::run(&passes, graph).unwrap();
-                assert_eq!(verify(graph), Ok(()));
-            }
-            let text: String = program.graphs().map(print).concat();
-            let parsed = parse_all(&text).unwrap_or_else(|error| panic!("{error}"));
-            assert_eq!(parsed.iter().collect::<Vec<_>>(), program.graphs(), "lora: {lora}");
-            assert_eq!(parsed.iter().map(print).collect::<String>(), text);
-        }
-    }
+    check_round_trip(training_program(&options(true), 2).unwrap().into_graphs());
+    let all = CompileOptions { decode_sequences: 0, ..options(false) };
+    check_round_trip(training_program(&all, 2).unwrap().into_graphs());
+}
+
+#[test]
+fn decoding_programs_round_trip() {
+    check_round_trip(decode_graphs(&options(false)).unwrap());
 }

@@ -9,7 +9,7 @@ mod portable;
 use super::elementwise::leading;
 use super::rowwise::{elements, table_range};
 use super::{Call, Element, Kernel, KernelError, View, tile_range};
-use gptjc_graphs::dtype::DType;
+use gptjc_graphs::dtype::DType::{Bf16, F32, I32};
 use gptjc_graphs::shape::Extents;
 use half::bf16;
 use portable::{Layout, matmul_tile, scratch_elements};
@@ -72,13 +72,13 @@ impl<A: Factor, B: Factor> Kernel for Matmul<A, B> {
                 let start = (rows.start + row) * self.layout.columns;
                 self.y.write::<f32>(start + columns.start..start + columns.end)
             };
-            matmul_tile(a, b, self.layout, columns, row_of_y, scratch);
+            matmul_tile(a, b, rows.len(), self.layout, columns, row_of_y, scratch);
         }
     }
 }
 
 fn boxed<A: Factor, B: Factor>(call: &Call, layout: Layout) -> Result<Box<dyn Kernel>, KernelError> {
-    let ([a, b], [y]) = (call.operands()?, call.results()?);
+    let ([a, b], [y]) = call.views([A::DTYPE, B::DTYPE], [F32])?;
     let tile_columns = match call.partition.columns as usize {
         0 => layout.columns.max(1),
         columns => columns,
@@ -89,15 +89,14 @@ fn boxed<A: Factor, B: Factor>(call: &Call, layout: Layout) -> Result<Box<dyn Ke
 
 pub(super) fn bind_matmul(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
     let [a, b] = call.operands()?;
-    let form = call.attributes.get_word("form", "nt or nn").unwrap_or_default();
-    let (inner, transposed) = (a.row_elements(), form == "nt");
+    let (inner, transposed) = (a.row_elements(), call.word("form", "nt or nn")? == "nt");
     let columns = if transposed { b.ty().dims[0].bound } else { b.ty().dims[1].bound };
     let layout = Layout { inner, columns, transposed };
     match (a.ty().dtype, b.ty().dtype) {
-        (DType::F32, DType::F32) => boxed::<f32, f32>(call, layout),
-        (DType::F32, DType::Bf16) => boxed::<f32, bf16>(call, layout),
-        (DType::Bf16, DType::Bf16) => boxed::<bf16, bf16>(call, layout),
-        (DType::Bf16, DType::F32) => boxed::<bf16, f32>(call, layout),
+        (F32, F32) => boxed::<f32, f32>(call, layout),
+        (F32, Bf16) => boxed::<f32, bf16>(call, layout),
+        (Bf16, Bf16) => boxed::<bf16, bf16>(call, layout),
+        (Bf16, F32) => boxed::<bf16, f32>(call, layout),
         (a, b) => Err(call.refuse(format!("a product of {a} and {b}"))),
     }
 }
@@ -162,10 +161,10 @@ impl Kernel for WindowMatmul {
 }
 
 pub(super) fn bind_window(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
-    let ([y, x, table], [gradient]) = (call.operands()?, call.results()?);
-    if y.ty().dtype != DType::F32 || x.ty().dtype != DType::F32 {
-        return Err(call.refuse(format!("operands of types {} and {}", y.ty(), x.ty())));
-    }
+    let ([y, x, table], [gradient]) = call.views([F32, F32, I32], [F32])?;
     let tile_rows = call.partition.rows.max(1) as usize;
     Ok(Box::new(WindowMatmul { y, x, table, gradient, tile_rows }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,12 +36,12 @@ pub(super) const fn scratch_elements() -> usize {
 pub(super) fn matmul_tile<'y, A: Factor, B: Factor>(
     a: &[A],
     b: &[B],
+    rows: usize,
     layout: Layout,
     columns: Range<usize>,
     row_of_y: impl Fn(usize, Range<usize>) -> &'y mut [f32],
     scratch: &mut [f32],
 ) {
-    let rows = a.len() / layout.inner.max(1);
     for first in (0..layout.inner.max(1)).step_by(BLOCK) {
         let summed = first..(first + BLOCK).min(layout.inner);
         for start in columns.clone().step_by(PANEL) {
