@@ -2,28 +2,7 @@
 
 use crate::flags::reference::RefusedValue;
 use crate::settings::Contradictions;
-<<<<<<< HEAD
 use gptjc_runtime::files::FileError;
-=======
-use gptjc_compiler::CompileError;
-use gptjc_graphs::models::gptj::config::ConfigError;
-use gptjc_graphs::onnx::gptj::GptjError;
-use gptjc_graphs::plan::artifact::ArtifactError;
-use gptjc_runtime::adapter::AdapterError;
-use gptjc_runtime::data::examples::ExampleError;
-use gptjc_runtime::data::mnli::MnliError;
-use gptjc_runtime::data::packing::PackingError;
-use gptjc_runtime::data::pretokenized::PretokenizedError;
-use gptjc_runtime::data::prompt::TemplateError;
-use gptjc_runtime::data::tokenizer::TokenizerError;
-use gptjc_runtime::data::window::WindowError;
-use gptjc_runtime::export::ExportError;
-use gptjc_runtime::files::FileError;
-use gptjc_runtime::merge::compare::AnswerError;
-use gptjc_runtime::merge::{AdapterMismatch, MergeError};
-use gptjc_runtime::train::TrainError;
-use gptjc_runtime::weights::WeightsError;
->>>>>>> refs/heads/mergeexport
 use miette::Diagnostic;
 use std::error::Error;
 use std::fmt::{self, Write};
@@ -149,29 +128,48 @@ pub(crate) enum CliError {
     },
     /// Training does not start or does not go on.
     #[error("cannot train")]
-<<<<<<< HEAD
     Train(#[source] Cause),
-=======
-    Train(#[source] TrainError),
     /// An adapter that is not one of the model.
-    #[error(transparent)]
-    AdapterFit(AdapterMismatch),
+    #[error("the adapter does not fit the model")]
+    AdapterFit(#[source] Cause),
     /// A model that has no ONNX form.
     #[error("cannot express the model in ONNX")]
-    OnnxGraph(#[source] GptjError),
+    OnnxGraph(#[source] Cause),
     /// An export that is not written.
     #[error("cannot export the model")]
-    Export(#[source] ExportError),
+    Export(#[source] Cause),
     /// A merged model that is not written.
     #[error("cannot merge the adapter")]
-    Merge(#[source] MergeError),
+    Merge(#[source] Cause),
     /// A model that cannot be run.
     #[error("cannot run the model")]
-    Run(#[source] TrainError),
+    Run(#[source] Cause),
     /// Rows that cannot be scored.
     #[error("cannot compare the merged model")]
-    Answer(#[source] AnswerError),
->>>>>>> refs/heads/mergeexport
+    Answer(#[source] Cause),
+    /// A result that JSON cannot hold.
+    #[error("cannot write the result as JSON")]
+    Json(#[source] Cause),
+    /// No ONNX Runtime.
+    #[error("cannot use ONNX Runtime")]
+    OnnxRuntime(#[source] Cause),
+    /// ONNX Runtime cannot be had.
+    #[error("cannot fetch ONNX Runtime")]
+    Fetch(#[source] Cause),
+    /// Rows that get no answer.
+    #[error("cannot validate on `{}`", path.display())]
+    Validate {
+        path: PathBuf,
+        #[source]
+        source: Cause,
+    },
+    /// A prompt that is not continued.
+    #[error("cannot continue {prompt}")]
+    Generate {
+        prompt: String,
+        #[source]
+        source: Cause,
+    },
     /// A file cannot be written.
     #[error(transparent)]
     File(#[from] FileError),

@@ -31,6 +31,9 @@ fn main() -> ExitCode {
         Command::Export(command) => commands::export::run(command, console),
         Command::Merge(command) => commands::merge::run(command, console),
         Command::Inspect(command) => commands::inspect::run(command, console),
+        Command::Validate(command) => commands::validate::run(command, console),
+        Command::Generate(command) => commands::generate::run(command, console),
+        Command::Doctor(command) => commands::doctor::run(command, console),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -4,6 +4,7 @@
 
 pub mod adapter;
 pub mod data;
+pub mod diagnosis;
 pub mod executor;
 pub mod export;
 pub mod files;

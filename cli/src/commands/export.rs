@@ -33,9 +33,10 @@ pub(crate) fn run(command: &ExportCommand, console: Console) -> Result<(), CliEr
     };
     check_tokenizer(&command.model, &command.made, console)?;
     let options = ExportOptions { matrices: command.dtype.element(), lora: adapter.as_ref().map(lora) };
-    let graph = inference_model(&shape(&model.config), &options).map_err(CliError::OnnxGraph)?;
+    let graph = inference_model(&shape(&model.config), &options)
+        .map_err(|source| CliError::OnnxGraph(source.into()))?;
     let sidecars = sidecars_of_model(&command.model, command.made.tokenizer.as_deref());
-    let sidecars = sidecars.map_err(CliError::Export)?;
+    let sidecars = sidecars.map_err(|source| CliError::Export(source.into()))?;
     let request = ExportRequest {
         model: &graph,
         sidecars: &sidecars,
@@ -44,7 +45,8 @@ pub(crate) fn run(command: &ExportCommand, console: Console) -> Result<(), CliEr
     };
     let source = CheckpointSource::new(&model.checkpoint, adapter.as_ref());
     let bar = ByteProgress::new();
-    let report = export(&request, &source, &mut |progress| bar.show(progress)).map_err(CliError::Export)?;
+    let report = export(&request, &source, &mut |progress| bar.show(progress))
+        .map_err(|source| CliError::Export(source.into()))?;
     drop(bar);
     console.line(&summary(&report, begun.elapsed().as_secs_f64()));
     Ok(())

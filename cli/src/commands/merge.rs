@@ -10,6 +10,7 @@ use crate::settings;
 use gptjc_graphs::plan::{ModelConfig, Plan, Precision};
 use gptjc_runtime::adapter::Adapter;
 use gptjc_runtime::data::mnli::{self, Purpose};
+use gptjc_runtime::data::prompt::TemplateError;
 use gptjc_runtime::data::tokenizer::GptJTokenizer;
 use gptjc_runtime::machine;
 use gptjc_runtime::merge::compare::{Answers, Continuations, answer, compare};
@@ -49,7 +50,7 @@ pub(crate) fn run(command: &MergeCommand, console: Console) -> Result<(), CliErr
         overwrite: command.made.overwrite_output_dir,
         max_shard_bytes: command.max_shard_size,
     };
-    check(&request).map_err(CliError::Merge)?;
+    check(&request).map_err(|source| CliError::Merge(source.into()))?;
     // What cannot be compared is known before anything is written, and one model at a time is in memory.
     let examination = Examination::of(command, model.config, &adapter, &model.checkpoint)?;
     let apart = match &examination {
@@ -57,7 +58,8 @@ pub(crate) fn run(command: &MergeCommand, console: Console) -> Result<(), CliErr
         None => None,
     };
     let bar = ByteProgress::new();
-    let mut report = merge(&request, &mut |progress| bar.show(progress)).map_err(CliError::Merge)?;
+    let mut report = merge(&request, &mut |progress| bar.show(progress))
+        .map_err(|source| CliError::Merge(source.into()))?;
     drop(bar);
     if let (Some(examination), Some(apart)) = (examination, apart) {
         let (engine, merged) = examination.merged(&command.made.output)?;
@@ -98,17 +100,21 @@ impl Examination {
         let flags = &command.comparison;
         let Some(path) = &flags.validation_file else { return Ok(None) };
         let read = mnli::read_file(path, Purpose::Validation);
-        let mut rows = read.map_err(|source| CliError::Rows { path: path.clone(), source })?.rows;
+        let mut rows =
+            read.map_err(|source| CliError::Rows { path: path.clone(), source: source.into() })?.rows;
         rows.truncate(flags.max_eval_samples.map_or(usize::MAX, |rows| rows as usize));
         let directory = command.made.tokenizer.as_deref().unwrap_or(&command.model);
-        let tokenizer = GptJTokenizer::from_dir(directory).map_err(CliError::Tokenizer)?;
+        let tokenizer =
+            GptJTokenizer::from_dir(directory).map_err(|source| CliError::Tokenizer(source.into()))?;
         let template = match &flags.prompt_template {
-            Some(template) => template.parse().map_err(CliError::Template)?,
+            Some(template) => {
+                template.parse().map_err(|source: TemplateError| CliError::Template(source.into()))?
+            }
             None => Default::default(),
         };
         let encoded = encode_rows(&rows, &template, flags.label_style, &tokenizer);
         let (rows, continuations) =
-            encoded.map_err(|source| CliError::Examples { path: path.clone(), source })?;
+            encoded.map_err(|source| CliError::Examples { path: path.clone(), source: source.into() })?;
 
         let mut options = settings::defaults(config, machine::host(), Some(adapter));
         let stored = command.dtype.map(|dtype| dtype.weight());
@@ -134,10 +140,10 @@ impl Examination {
 
     fn ask(&self, directory: &Path, start: Start) -> Result<(String, Answers), CliError> {
         let checkpoint = Checkpoint::open(directory)
-            .map_err(|source| CliError::Weights { path: directory.to_owned(), source })?;
+            .map_err(|source| CliError::Weights { path: directory.to_owned(), source: source.into() })?;
         let engine = NativeEngine::new(self.plan.clone(), Arc::new(checkpoint), start, self.threads);
-        let mut engine = engine.map_err(CliError::Run)?;
+        let mut engine = engine.map_err(|source| CliError::Run(source.into()))?;
         let answers = answer(&mut engine, &self.rows, &self.continuations, BATCH as usize, &mut |_| {});
-        Ok((engine.name(), answers.map_err(CliError::Answer)?))
+        Ok((engine.name(), answers.map_err(|source| CliError::Answer(source.into()))?))
     }
 }

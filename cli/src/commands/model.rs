@@ -8,7 +8,7 @@ use gptjc_graphs::models::gptj::names;
 use gptjc_graphs::plan::ModelConfig;
 use gptjc_runtime::adapter::Adapter;
 use gptjc_runtime::merge::{AdapterFit, AdapterMismatch, check_adapter};
-use gptjc_runtime::weights::{Checkpoint, TensorSpec};
+use gptjc_runtime::weights::{Checkpoint, TensorSpec, WeightsError};
 use std::path::Path;
 
 /// An opened model.
@@ -27,7 +27,8 @@ impl Model {
         let flags = ModelFlags { model: Some(path.to_owned()), ..ModelFlags::default() };
         let directory = settings::model_dir(&flags)?;
         let config = settings::model_config(&flags)?;
-        let failed = |source| CliError::Weights { path: directory.to_owned(), source };
+        let failed =
+            |source: WeightsError| CliError::Weights { path: directory.to_owned(), source: source.into() };
         let checkpoint = Checkpoint::open(directory).map_err(failed)?;
         let tensors = names::checkpoint_tensors(&config).into_iter();
         let tensors: Vec<TensorSpec> = tensors.map(|(name, shape)| TensorSpec::new(name, shape)).collect();
@@ -37,10 +38,10 @@ impl Model {
 
     /// Reads the adapter in `path` and checks it against the model.
     pub(crate) fn adapter(&self, path: &Path) -> Result<(Adapter, AdapterFit), CliError> {
-        let adapter =
-            Adapter::load(path).map_err(|source| CliError::Adapter { path: path.to_owned(), source })?;
+        let adapter = Adapter::load(path)
+            .map_err(|source| CliError::Adapter { path: path.to_owned(), source: source.into() })?;
         let fit = check_adapter(&self.checkpoint, &adapter, &path.display().to_string());
-        let fit = fit.map_err(|source: AdapterMismatch| CliError::AdapterFit(source))?;
+        let fit = fit.map_err(|source: AdapterMismatch| CliError::AdapterFit(source.into()))?;
         Ok((adapter, fit))
     }
 }

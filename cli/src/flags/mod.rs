@@ -6,6 +6,7 @@
 
 pub(crate) mod compile;
 mod data;
+mod engine;
 mod export;
 pub(crate) mod reference;
 mod train;
@@ -13,6 +14,7 @@ pub(crate) mod values;
 
 pub(crate) use compile::{CompileFlags, LoraFlags, ModelFlags, WindowFlags};
 pub(crate) use data::DataFlags;
+pub(crate) use engine::{DoctorCommand, EngineFlags, GenerateCommand, ValidateCommand};
 pub(crate) use export::{ExportCommand, MadeDirectory, MergeCommand};
 pub(crate) use reference::ReferenceFlags;
 pub(crate) use train::{OutputFlags, RunFlags};
@@ -78,6 +80,12 @@ pub(crate) enum Command {
     Merge(Box<MergeCommand>),
     /// Show what a plan holds, as text
     Inspect(InspectCommand),
+    /// Ask a model about MNLI rows, under ONNX Runtime or compiled, and report its accuracy
+    Validate(Box<ValidateCommand>),
+    /// Continue prompts greedily, under ONNX Runtime or compiled
+    Generate(Box<GenerateCommand>),
+    /// Show what this machine has and lacks, and fetch ONNX Runtime
+    Doctor(DoctorCommand),
 }
 
 /// `gptjc compile`

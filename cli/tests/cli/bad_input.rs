@@ -99,7 +99,11 @@ fn a_plan_of_another_version_or_with_changed_bytes() {
     let good = fs::read(&plan).unwrap();
     // The version stands behind 8 bytes of magic. A plan of another version still says what it was compiled for.
     let changes: [(usize, bool, &[&str]); 2] = [
-        (8, true, &["the plan has format version", "this gptjc reads version", "`gptjc compile --from OLD.plan"]),
+        (
+            8,
+            true,
+            &["the plan has format version", "this gptjc reads version", "`gptjc compile --from OLD.plan"],
+        ),
         (good.len() / 2, false, &["the plan is damaged", "write it again with `gptjc compile`"]),
     ];
     for (at, renewable, parts) in changes {
