@@ -13,7 +13,7 @@ use gptjc_runtime::data::window::Window;
 use gptjc_runtime::train::{LinearSchedule, TrainOptions};
 use gptjc_tests::golden;
 use gptjc_tests::interpreted::Interpreted;
-use gptjc_tests::random_model::{self, LabelledToken, Tensors};
+use gptjc_tests::random_model::{self, LabelledToken, Random, Tensors};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -22,6 +22,8 @@ use std::collections::BTreeMap;
 const EXACT: f64 = 1e-9;
 const F32_LOSS: f64 = 1e-5;
 const F32_GRADIENT: f64 = 1e-4;
+/// Roundings on the way through a model, compared with one of each weight.
+const ROUNDINGS: f64 = 20.0;
 
 /// A model, the data of an optimizer step, and how it is cut.
 #[derive(Clone, Debug)]
@@ -33,8 +35,9 @@ struct Case {
 }
 
 fn model() -> impl Strategy<Value = ModelConfig> {
-    let heads =
-        (1u64..=3, 4u64..=9).prop_flat_map(|(heads, lanes)| (Just(heads), Just(lanes), 1..=lanes / 2));
+    // Layer norms of fewer than 8 lanes now and then have almost no variance: they amplify every rounding.
+    let lanes = (1u64..=3).prop_flat_map(|heads| (Just(heads), 4.max(8 / heads)..=9));
+    let heads = lanes.prop_flat_map(|(heads, lanes)| (Just(heads), Just(lanes), 1..=lanes / 2));
     let epsilon = prop::sample::select(vec![1e-8, 1e-5, 1e-3, 0.1]);
     (1u64..=3, heads, 3u64..=40, 3u64..=40, epsilon).prop_map(
         |(n_layer, (n_head, lanes, rotary_pairs), n_inner, vocab_size, layer_norm_epsilon)| ModelConfig {
@@ -97,9 +100,20 @@ impl Case {
         self.windows.iter().map(|segments| random_model::window(segments, &self.options)).collect()
     }
 
-    fn candle(&self, options: &CompileOptions) -> Sums {
-        let model = Gptj::new(options, &self.tensors()).unwrap();
+    fn candle(&self, tensors: &Tensors) -> Sums {
+        let model = Gptj::new(&self.options, tensors).unwrap();
         model.sums(self.windows.iter().flatten()).unwrap()
+    }
+
+    /// How far candle's gradients move when every weight is rounded once more: what f32 can do on this model at best.
+    fn sensitivity(&self, candle: &Sums) -> BTreeMap<String, f64> {
+        let mut tensors = self.tensors();
+        let mut random = Random::new(self.seed ^ 1);
+        for value in tensors.values_mut().flat_map(|tensor| &mut tensor.values) {
+            *value *= 1.0 + f32::EPSILON * random.signed().signum();
+        }
+        let moved = self.candle(&tensors).gradients;
+        candle.gradients.iter().map(|(name, from)| (name.clone(), distance(&moved[name], from))).collect()
     }
 
     fn interpreted(&self) -> Opinion {
@@ -137,6 +151,16 @@ impl Case {
     }
 }
 
+/// Largest accepted distances.
+struct Bounds {
+    /// Of the loss, relative.
+    loss: f64,
+    /// Of a gradient, relative.
+    gradient: f64,
+    /// Of some gradients, on badly conditioned models: in [`ROUNDINGS`] of these.
+    sensitivity: BTreeMap<String, f64>,
+}
+
 /// What the training graph says, as sums over labelled tokens.
 struct Opinion {
     loss: f64,
@@ -147,10 +171,10 @@ struct Opinion {
 
 impl Opinion {
     /// Says where this differs from `candle` by more than the bounds allow.
-    fn check(&self, candle: &Sums, loss_bound: f64, gradient_bound: f64) -> Result<(), String> {
+    fn check(&self, candle: &Sums, bounds: &Bounds) -> Result<(), String> {
         for (what, loss) in [("micro_step", self.loss), ("forward", self.evaluated)] {
             let distance = ((loss - candle.loss) / candle.loss).abs();
-            if distance.is_nan() || distance > loss_bound {
+            if distance.is_nan() || distance > bounds.loss {
                 return Err(format!("loss of {what}: {loss}, candle has {}: {distance:.2e}", candle.loss));
             }
         }
@@ -159,8 +183,10 @@ impl Opinion {
             let (ours, theirs) = (names(&self.gradients), names(&candle.gradients));
             return Err(format!("gradients of {ours:?}, candle has those of {theirs:?}"));
         }
-        // The keys of a lonely token have no gradient but for rounding, which is of the size of everything else.
+        // What cancels leaves the rounding of its terms: a key that nobody else's is compared with has no gradient.
+        // The terms are of the size of the whole gradient, or of a label's, which is about 1 at the logits.
         let global = norm(candle.gradients.values().flatten().copied());
+        let terms = global.max(candle.labelled as f64);
         for (name, expected) in &candle.gradients {
             let found = &self.gradients[name];
             if found.len() != expected.len() {
@@ -170,15 +196,20 @@ impl Opinion {
                     expected.len()
                 ));
             }
-            let difference = norm(found.iter().zip(expected).map(|(found, expected)| found - expected));
+            let difference = distance(found, expected);
             let size = norm(expected.iter().copied());
-            let accepted = gradient_bound * (size + 1e-3 * global);
+            let sensitivity = bounds.sensitivity.get(name).copied().unwrap_or_default();
+            let accepted = (bounds.gradient * (size + 1e-2 * terms)).max(ROUNDINGS * sensitivity);
             if difference.is_nan() || difference > accepted {
                 return Err(format!("gradient of {name}: distance {difference:.2e} of {size:.2e}"));
             }
         }
         Ok(())
     }
+}
+
+fn distance(found: &[f64], expected: &[f64]) -> f64 {
+    norm(found.iter().zip(expected).map(|(found, expected)| found - expected))
 }
 
 fn norm(values: impl Iterator<Item = f64>) -> f64 {
@@ -195,12 +226,14 @@ proptest! {
 
     #[test]
     fn candle_agrees_on_random_models(case in case()) {
-        let candle = case.candle(&case.options);
+        let candle = case.candle(&case.tensors());
         let labelled: usize = case.windows().iter().map(Window::labelled).sum();
         prop_assert_eq!(labelled, candle.labelled);
-        let interpreted = case.interpreted().check(&candle, EXACT, EXACT);
+        let exact = Bounds { loss: EXACT, gradient: EXACT, sensitivity: BTreeMap::new() };
+        let interpreted = case.interpreted().check(&candle, &exact);
         prop_assert!(interpreted.is_ok(), "interpreted in f64: {}", interpreted.unwrap_err());
-        let compiled = case.compiled().check(&candle, F32_LOSS, F32_GRADIENT);
+        let f32 = Bounds { loss: F32_LOSS, gradient: F32_GRADIENT, sensitivity: case.sensitivity(&candle) };
+        let compiled = case.compiled().check(&candle, &f32);
         prop_assert!(compiled.is_ok(), "compiled for f32: {}", compiled.unwrap_err());
     }
 }
