@@ -11,6 +11,7 @@ pub mod files;
 pub mod kernels;
 pub mod machine;
 pub mod memory;
+pub mod merge;
 pub mod train;
 pub mod validate;
 pub mod weights;

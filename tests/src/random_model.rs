@@ -84,8 +84,7 @@ pub fn tensors(options: &CompileOptions, seed: u64) -> Tensors {
         }
         let shape: Vec<usize> = graph.ty(input.value).dims.iter().map(|dim| dim.bound).collect();
         let (mean, scale) = distribution(&input.name, &shape, options.lora.as_ref());
-        let values =
-            (0..shape.iter().product()).map(|_| mean + scale * random.signed()).collect();
+        let values = (0..shape.iter().product()).map(|_| mean + scale * random.signed()).collect();
         tensors.insert(input.name.clone(), AdapterTensor { shape, values });
     }
     tensors

@@ -4,7 +4,7 @@ use crate::console::Console;
 use crate::error::CliError;
 use crate::flags::CompileCommand;
 use crate::flags::values::human_bytes;
-use crate::settings::{defaults, model_config, overlay, read_plan};
+use crate::settings::{defaults, model_config, overlay, read_plan_options};
 use gptjc_compiler::MemoryNeed;
 use gptjc_graphs::plan::{CompileOptions, Plan, artifact};
 use gptjc_runtime::files::atomic::write_bytes;
@@ -27,7 +27,7 @@ fn options(command: &CompileCommand) -> Result<CompileOptions, CliError> {
     let flags = &command.compile;
     let mut options = match &command.from {
         Some(old) => {
-            let mut options = read_plan(old)?.options;
+            let mut options = read_plan_options(old)?;
             if flags.model.model.is_some() || flags.model.config_name.is_some() {
                 options.model = model_config(&flags.model)?;
             }

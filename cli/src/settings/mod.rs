@@ -9,5 +9,5 @@ mod model;
 mod options;
 
 pub(crate) use contradiction::{Contradictions, against_adapter, against_plan};
-pub(crate) use model::{model_config, model_dir, read_plan};
+pub(crate) use model::{model_config, model_dir, read_plan, read_plan_options};
 pub(crate) use options::{StepShape, defaults, overlay};

@@ -3,7 +3,8 @@
 use crate::error::CliError;
 use crate::flags::ModelFlags;
 use gptjc_graphs::models::gptj::config;
-use gptjc_graphs::plan::{ModelConfig, Plan, artifact};
+use gptjc_graphs::plan::artifact::{self, ArtifactError};
+use gptjc_graphs::plan::{CompileOptions, ModelConfig, Plan};
 use std::path::{Path, PathBuf};
 
 /// The model directory that was given, if it is one.
@@ -48,8 +49,17 @@ pub(crate) fn model_config(flags: &ModelFlags) -> Result<ModelConfig, CliError> 
 
 /// The plan in a file, proved to hold.
 pub(crate) fn read_plan(path: &Path) -> Result<Plan, CliError> {
+    decode_file(path, artifact::decode)
+}
+
+/// What the plan in a file was compiled for, whatever version it has.
+pub(crate) fn read_plan_options(path: &Path) -> Result<CompileOptions, CliError> {
+    decode_file(path, artifact::decode_options)
+}
+
+fn decode_file<T>(path: &Path, decode: fn(&[u8]) -> Result<T, ArtifactError>) -> Result<T, CliError> {
     let bytes = std::fs::read(path).map_err(|source| CliError::Read { path: path.to_owned(), source })?;
-    artifact::decode(&bytes).map_err(|source| CliError::Plan { path: path.to_owned(), source: source.into() })
+    decode(&bytes).map_err(|source| CliError::Plan { path: path.to_owned(), source: source.into() })
 }
 
 #[cfg(test)]

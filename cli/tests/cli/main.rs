@@ -6,6 +6,7 @@ mod bad_questions;
 mod commands;
 mod common;
 mod doctor;
+mod export_merge;
 mod questions;
 mod reference_workflow;
 mod tiny_model;

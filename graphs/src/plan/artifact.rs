@@ -3,7 +3,7 @@
 //! Little-endian: 8 bytes of magic, format version (u32), length of the body (u64), CRC-32 of the body (u32), and the body:
 //! one protobuf message. The version stands before anything that may have another meaning in it.
 
-use super::{FORMAT_VERSION, Plan, verify};
+use super::{CompileOptions, FORMAT_VERSION, Plan, verify};
 use prost::Message;
 
 /// First bytes of a plan file.
@@ -42,8 +42,8 @@ pub enum ArtifactError {
     Decode(#[from] prost::DecodeError),
     /// A plan of another version.
     #[error(
-        "the plan has format version {found}, this gptjc reads version {expected}; compile it again: with this gptjc, \
-         `gptjc compile` and the options that `gptjc inspect` of the version that wrote it shows"
+        "the plan has format version {found}, this gptjc reads version {expected}; \
+         renew it with `gptjc compile --from OLD.plan -o NEW.plan`"
     )]
     Version {
         /// Version of the file.
@@ -70,20 +70,21 @@ pub fn encode(plan: &Plan) -> Vec<u8> {
     bytes
 }
 
-/// Reads and verifies a plan.
-///
-/// # Errors
-/// [`ArtifactError`] if the bytes are not a plan, are damaged, are of another version or contradict themselves.
-pub fn decode(bytes: &[u8]) -> Result<Plan, ArtifactError> {
+/// What a plan of any version was compiled for, at the tags that every version keeps.
+#[derive(Clone, PartialEq, prost::Message)]
+struct OptionsOnly {
+    #[prost(message, required, tag = "3")]
+    options: CompileOptions,
+}
+
+/// Version and body of a plan file whose length and checksum are right.
+fn open(bytes: &[u8]) -> Result<(u32, &[u8]), ArtifactError> {
     let rest = bytes.strip_prefix(MAGIC.as_slice()).ok_or(ArtifactError::Magic)?;
     let truncated = |expected: u64| ArtifactError::Truncated { expected, found: bytes.len() as u64 };
-    let (version, rest) = rest.split_first_chunk().ok_or_else(|| truncated(HEADER as u64))?;
-    let found = u32::from_le_bytes(*version);
-    if found != FORMAT_VERSION {
-        return Err(ArtifactError::Version { found, expected: FORMAT_VERSION });
-    }
-    let (length, rest) = rest.split_first_chunk().ok_or_else(|| truncated(HEADER as u64))?;
-    let (checksum, body) = rest.split_first_chunk().ok_or_else(|| truncated(HEADER as u64))?;
+    let header = || truncated(HEADER as u64);
+    let (version, rest) = rest.split_first_chunk().ok_or_else(header)?;
+    let (length, rest) = rest.split_first_chunk().ok_or_else(header)?;
+    let (checksum, body) = rest.split_first_chunk().ok_or_else(header)?;
     let length = u64::from_le_bytes(*length);
     if body.len() as u64 != length {
         return Err(truncated(length.saturating_add(HEADER as u64)));
@@ -91,6 +92,27 @@ pub fn decode(bytes: &[u8]) -> Result<Plan, ArtifactError> {
     let (expected, found) = (u32::from_le_bytes(*checksum), crc32fast::hash(body));
     if expected != found {
         return Err(ArtifactError::Checksum { expected, found });
+    }
+    Ok((u32::from_le_bytes(*version), body))
+}
+
+/// What a plan was compiled for, whatever version of the format it has: enough to compile it again.
+///
+/// # Errors
+/// [`ArtifactError`] if the bytes are not a plan or are damaged.
+pub fn decode_options(bytes: &[u8]) -> Result<CompileOptions, ArtifactError> {
+    let (_, body) = open(bytes)?;
+    Ok(OptionsOnly::decode(body)?.options)
+}
+
+/// Reads and verifies a plan.
+///
+/// # Errors
+/// [`ArtifactError`] if the bytes are not a plan, are damaged, are of another version or contradict themselves.
+pub fn decode(bytes: &[u8]) -> Result<Plan, ArtifactError> {
+    let (found, body) = open(bytes)?;
+    if found != FORMAT_VERSION {
+        return Err(ArtifactError::Version { found, expected: FORMAT_VERSION });
     }
     let plan = Plan::decode(body)?;
     verify::verify(&plan)?;

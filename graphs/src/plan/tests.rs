@@ -69,6 +69,7 @@ fn files_that_are_no_plan_of_this_version_are_refused() {
     other.format_version = 99;
     let error = artifact::decode(&artifact::encode(&other)).unwrap_err().to_string();
     assert!(error.starts_with("the plan has format version 99, this gptjc reads version"), "{error}");
+    assert_eq!(artifact::decode_options(&artifact::encode(&other)).unwrap(), other.options);
     let error = artifact::decode(b"PK\x03\x04").unwrap_err().to_string();
     assert!(error.starts_with("this is not a gptjc plan"), "{error}");
     let bytes = artifact::encode(&plan());

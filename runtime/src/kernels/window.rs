@@ -144,7 +144,8 @@ mod tests {
         let mut batch = Batch::new(3, 3);
         let stack = batch.f32(&[1.into(), 2.into()]);
         let sums = batch.f32(&[Dim::windows(batch.windows.len()), 2.into()]);
-        let case = Case::new(ops::TreeAccumulate, batch.extents(), vec![stack.clone(), sums, Batch::counter(1)]);
+        let case =
+            Case::new(ops::TreeAccumulate, batch.extents(), vec![stack.clone(), sums, Batch::counter(1)]);
         let run = std::panic::AssertUnwindSafe(|| case.run(case.partition, &[(0, 0)], 0, 1));
         assert!(std::panic::catch_unwind(run).is_err());
         let case = Case::new(ops::TreeFinish, batch.extents(), vec![stack, Batch::fixed(&[2, 1])]);

@@ -33,7 +33,8 @@ struct Case {
 }
 
 fn model() -> impl Strategy<Value = ModelConfig> {
-    let heads = (1u64..=3, 4u64..=9).prop_flat_map(|(heads, lanes)| (Just(heads), Just(lanes), 1..=lanes / 2));
+    let heads =
+        (1u64..=3, 4u64..=9).prop_flat_map(|(heads, lanes)| (Just(heads), Just(lanes), 1..=lanes / 2));
     let epsilon = prop::sample::select(vec![1e-8, 1e-5, 1e-3, 0.1]);
     (1u64..=3, heads, 3u64..=40, 3u64..=40, epsilon).prop_map(
         |(n_layer, (n_head, lanes, rotary_pairs), n_inner, vocab_size, layer_norm_epsilon)| ModelConfig {
@@ -163,7 +164,11 @@ impl Opinion {
         for (name, expected) in &candle.gradients {
             let found = &self.gradients[name];
             if found.len() != expected.len() {
-                return Err(format!("gradient of {name}: {} elements, candle has {}", found.len(), expected.len()));
+                return Err(format!(
+                    "gradient of {name}: {} elements, candle has {}",
+                    found.len(),
+                    expected.len()
+                ));
             }
             let difference = norm(found.iter().zip(expected).map(|(found, expected)| found - expected));
             let size = norm(expected.iter().copied());

@@ -28,6 +28,10 @@ pub(super) const UNSAFE_PLACES: &[Place] = &[
         path: "runtime/src/executor/team.rs",
         reason: "calls kernels under the promises that the plan's verifier proved",
     },
+    Place {
+        path: "runtime/tests/no_allocation.rs",
+        reason: "an allocator that counts, to show that a run allocates nothing",
+    },
 ];
 
 /// Crate roots that must carry `#![forbid(unsafe_code)]`.
