@@ -111,6 +111,7 @@ pub(crate) fn has_onnxruntime(test: &str) -> bool {
     }
     assert!(std::env::var_os("GPTJC_REQUIRE_ONNXRUNTIME").is_none(), "{found}");
     // Not `eprintln!`: its output is hidden when a test passes.
-    writeln!(std::io::stderr(), "SKIPPED {test}, nothing was tested: {}", found["error"]).unwrap();
+    let mut terminal = std::io::stderr();
+    writeln!(terminal, "SKIPPED {test}, nothing was tested: {}", found["error"]).unwrap();
     false
 }
