@@ -110,7 +110,7 @@ fn bind_entry(entry: &EntryPoint, views: &[View]) -> Result<BoundEntry, Executor
         let kernel = bind_step(step, views).map_err(|source| ExecutorError::Kernel {
             entry: entry.name.clone(),
             step: index,
-            source,
+            source: Box::new(source),
         })?;
         kernels.push(kernel);
         for &id in step.operands.iter().chain(&step.results) {

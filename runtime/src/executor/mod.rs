@@ -32,7 +32,7 @@ pub enum ExecutorError {
         /// Index of the step.
         step: usize,
         /// What is wrong.
-        source: KernelError,
+        source: Box<KernelError>,
     },
     /// Not enough memory.
     #[error(transparent)]

@@ -56,7 +56,7 @@ pub(super) fn bind_accumulate(call: &Call) -> Result<Box<dyn Kernel>, KernelErro
                 for below in 0..level {
                     let earlier = updated.read::<f32>(at(below));
                     for (own, earlier) in own.iter_mut().zip(earlier) {
-                        *own = earlier + *own;
+                        *own += earlier;
                     }
                 }
             }
@@ -77,7 +77,7 @@ pub(super) fn bind_finish(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
                 let part = stack.read::<f32>(level * size + range.start..level * size + range.end);
                 if started {
                     for (out, part) in out.iter_mut().zip(part) {
-                        *out = part + *out;
+                        *out += part;
                     }
                 } else {
                     out.copy_from_slice(part);
