@@ -3,7 +3,9 @@
 //! Results go to standard output, notes and warnings to standard error, so that output can be piped. A reader that
 //! goes away (`gptjc inspect … | head`) ends the output, not the program.
 
+use crate::error::CliError;
 use crate::flags::LogLevel;
+use serde::Serialize;
 use std::io::{self, Write};
 
 /// Where messages go, and how many of them.
@@ -21,6 +23,13 @@ impl Console {
     /// A line of what the command was asked for.
     pub(crate) fn line(self, text: &str) {
         write_all(io::stdout().lock(), text);
+    }
+
+    /// A result as indented JSON.
+    pub(crate) fn json(self, value: &impl Serialize) -> Result<(), CliError> {
+        let text = serde_json::to_string_pretty(value).map_err(|source| CliError::Json(source.into()))?;
+        self.line(&text);
+        Ok(())
     }
 
     /// Something that holds and is worth knowing.

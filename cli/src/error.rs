@@ -129,6 +129,47 @@ pub(crate) enum CliError {
     /// Training does not start or does not go on.
     #[error("cannot train")]
     Train(#[source] Cause),
+    /// An adapter that is not one of the model.
+    #[error("the adapter does not fit the model")]
+    AdapterFit(#[source] Cause),
+    /// A model that has no ONNX form.
+    #[error("cannot express the model in ONNX")]
+    OnnxGraph(#[source] Cause),
+    /// An export that is not written.
+    #[error("cannot export the model")]
+    Export(#[source] Cause),
+    /// A merged model that is not written.
+    #[error("cannot merge the adapter")]
+    Merge(#[source] Cause),
+    /// A model that cannot be run.
+    #[error("cannot run the model")]
+    Run(#[source] Cause),
+    /// Rows that cannot be scored.
+    #[error("cannot compare the merged model")]
+    Answer(#[source] Cause),
+    /// A result that JSON cannot hold.
+    #[error("cannot write the result as JSON")]
+    Json(#[source] Cause),
+    /// No ONNX Runtime.
+    #[error("cannot use ONNX Runtime")]
+    OnnxRuntime(#[source] Cause),
+    /// ONNX Runtime cannot be had.
+    #[error("cannot fetch ONNX Runtime")]
+    Fetch(#[source] Cause),
+    /// Rows that get no answer.
+    #[error("cannot validate on `{}`", path.display())]
+    Validate {
+        path: PathBuf,
+        #[source]
+        source: Cause,
+    },
+    /// A prompt that is not continued.
+    #[error("cannot continue {prompt}")]
+    Generate {
+        prompt: String,
+        #[source]
+        source: Cause,
+    },
     /// A file cannot be written.
     #[error(transparent)]
     File(#[from] FileError),

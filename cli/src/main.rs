@@ -28,7 +28,12 @@ fn main() -> ExitCode {
         Command::Compile(command) => commands::compile::run(command, console),
         Command::Train(command) => commands::train::run(&command.job, command.plan.as_deref(), console),
         Command::Finetune(command) => commands::train::run(&command.job, None, console),
+        Command::Export(command) => commands::export::run(command, console),
+        Command::Merge(command) => commands::merge::run(command, console),
         Command::Inspect(command) => commands::inspect::run(command, console),
+        Command::Validate(command) => commands::validate::run(command, console),
+        Command::Generate(command) => commands::generate::run(command, console),
+        Command::Doctor(command) => commands::doctor::run(command, console),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

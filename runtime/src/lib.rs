@@ -4,12 +4,14 @@
 
 pub mod adapter;
 pub mod data;
+pub mod diagnosis;
 pub mod executor;
 pub mod export;
 pub mod files;
 pub mod kernels;
 pub mod machine;
 pub mod memory;
+pub mod merge;
 pub mod train;
 pub mod validate;
 pub mod weights;

@@ -3,6 +3,7 @@
 //! Cores are those of the inherited affinity mask; memory is the smaller of the machine's and the control group's
 //! limit. What cannot be read is replaced by a modest guess: it moves tiles and budgets, never results.
 
+use crate::diagnosis::{SystemFiles, cgroup_memory_limit};
 use gptjc_graphs::plan::Target;
 use std::path::Path;
 
@@ -46,8 +47,7 @@ fn parse_size(text: &str) -> Option<u64> {
 /// Bytes of memory that this process may use.
 fn memory_bytes() -> Option<u64> {
     let total = parse_meminfo(&std::fs::read_to_string("/proc/meminfo").ok()?)?;
-    let limits = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
-    let limit = limits.iter().find_map(|path| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok());
+    let limit = cgroup_memory_limit(&SystemFiles::default());
     Some(limit.map_or(total, |limit| limit.min(total)))
 }
 

@@ -9,10 +9,14 @@ use std::path::{Path, PathBuf};
 
 use gptjc_graphs::onnx::ElementType;
 use gptjc_graphs::onnx::gptj::{ExportOptions, GptjShape, LoraMerge, inference_model};
-use gptjc_runtime::export::{ExportRequest, MemoryTensors, export, sidecars_of_model};
+use gptjc_runtime::adapter::Adapter;
+use gptjc_runtime::export::{
+    CheckpointSource, ExportRequest, MemoryTensors, TensorSource, export, sidecars_of_model,
+};
 use gptjc_runtime::validate::Engine;
 use gptjc_runtime::validate::library::{OnnxRuntime, Surroundings, load};
 use gptjc_runtime::validate::ort_engine::OrtEngine;
+use gptjc_runtime::weights::Checkpoint;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -102,31 +106,22 @@ impl Case {
         }
     }
 
-    /// The model after training: all of its weights, or the base model's with an adapter.
-    fn tensors(&self) -> (MemoryTensors, Option<LoraMerge>) {
-        let mut tensors = MemoryTensors::new();
-        let trained = self.directory.join("adapter_final");
-        let adapter = trained.join("adapter_model.safetensors");
-        if !adapter.is_file() {
-            read_into(&mut tensors, &trained.join("model.safetensors"), &|value| value);
-            return (tensors, None);
-        }
-        read_into(&mut tensors, &self.directory.join("model/model.safetensors"), &|value| value);
-        read_into(&mut tensors, &adapter, &|value| value);
-        let config = json(&trained.join("adapter_config.json"));
-        let (alpha, rank) = (config["lora_alpha"].as_f64().unwrap(), config["r"].as_f64().unwrap());
-        let scaling = if config["use_rslora"] == true { alpha / rank.sqrt() } else { alpha / rank };
-        let targets = config["target_modules"].as_array().unwrap();
-        let targets = targets.iter().map(|target| target.as_str().unwrap().to_owned()).collect();
-        (tensors, Some(LoraMerge { scaling, targets }))
-    }
-
+    /// Exports the model after training: all of its weights, or the base model's with an adapter.
     fn export(&self) -> TempDir {
-        let (tensors, lora) = self.tensors();
-        self.export_as(&tensors, ExportOptions { matrices: ElementType::F32, lora })
+        let trained = self.directory.join("adapter_final");
+        let is_adapter = trained.join("adapter_model.safetensors").is_file();
+        let weights = if is_adapter { self.directory.join("model") } else { trained.clone() };
+        let checkpoint = Checkpoint::open(&weights).unwrap();
+        let adapter = is_adapter.then(|| Adapter::load(&trained).unwrap());
+        let lora = adapter.as_ref().map(|adapter| LoraMerge {
+            scaling: adapter.config.scaling(),
+            targets: adapter.target_names().into_iter().map(str::to_owned).collect(),
+        });
+        let source = CheckpointSource::new(&checkpoint, adapter.as_ref());
+        self.export_as(&source, ExportOptions { matrices: ElementType::F32, lora })
     }
 
-    fn export_as(&self, tensors: &MemoryTensors, options: ExportOptions) -> TempDir {
+    fn export_as(&self, tensors: &dyn TensorSource, options: ExportOptions) -> TempDir {
         let model = inference_model(&self.shape(), &options).unwrap();
         let parent = tempfile::tempdir().unwrap();
         let sidecars = sidecars_of_model(&self.directory.join("model"), None).unwrap();

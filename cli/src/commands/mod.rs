@@ -1,8 +1,16 @@
 //! One module a command: flags in, calls to the libraries, what they say out.
 
+mod byte_progress;
 pub(crate) mod compile;
 mod data;
+pub(crate) mod doctor;
+mod engine;
+pub(crate) mod export;
+pub(crate) mod generate;
 pub(crate) mod inspect;
+pub(crate) mod merge;
+mod model;
 mod output;
 mod progress;
 pub(crate) mod train;
+pub(crate) mod validate;

@@ -4,6 +4,7 @@ use crate::error::CliError;
 use crate::flags::OutputFlags;
 use gptjc_runtime::files::FileError;
 use std::fs;
+use std::path::Path;
 
 /// Refuses a directory that holds something, unless asked to write into it, and makes it: what cannot be written to is
 /// known before hours are spent.
@@ -19,8 +20,13 @@ pub(crate) fn prepare(flags: &OutputFlags) -> Result<(), CliError> {
         }
     }
     fs::create_dir_all(path).map_err(|source| FileError::new("create the directory", path, source))?;
-    let probe = |source| FileError::new("write into the directory", path, source);
-    let name = path.join(format!(".gptjc-probe-{}", std::process::id()));
+    check_writable(path)
+}
+
+/// Refuses a directory that no file can be made in.
+pub(crate) fn check_writable(directory: &Path) -> Result<(), CliError> {
+    let probe = |source| FileError::new("write into the directory", directory, source);
+    let name = directory.join(format!(".gptjc-probe-{}", std::process::id()));
     fs::write(&name, b"").and_then(|()| fs::remove_file(&name)).map_err(probe)?;
     Ok(())
 }

@@ -119,7 +119,7 @@ pub(crate) struct WindowFlags {
 }
 
 /// A parser of the plan's own words, which `--help` lists.
-fn words<T>(words: &'static [&'static str]) -> impl TypedValueParser<Value = T>
+pub(super) fn words<T>(words: &'static [&'static str]) -> impl TypedValueParser<Value = T>
 where
     T: FromStr<Err = String> + Clone + Send + Sync + 'static,
 {

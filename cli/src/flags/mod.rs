@@ -6,12 +6,16 @@
 
 pub(crate) mod compile;
 mod data;
+mod engine;
+mod export;
 pub(crate) mod reference;
 mod train;
 pub(crate) mod values;
 
 pub(crate) use compile::{CompileFlags, LoraFlags, ModelFlags, WindowFlags};
 pub(crate) use data::DataFlags;
+pub(crate) use engine::{DoctorCommand, EngineFlags, GenerateCommand, ValidateCommand};
+pub(crate) use export::{ExportCommand, MadeDirectory, MergeCommand};
 pub(crate) use reference::ReferenceFlags;
 pub(crate) use train::{OutputFlags, RunFlags};
 
@@ -70,8 +74,18 @@ pub(crate) enum Command {
     Train(Box<TrainCommand>),
     /// Compile, train and, with --do-eval, evaluate: takes the flags of the reference workflow
     Finetune(Box<FinetuneCommand>),
+    /// Write the model, with its adapter merged into it, as an ONNX directory
+    Export(Box<ExportCommand>),
+    /// Merge an adapter into its model: a Hugging Face directory, and what merging and rounding changed
+    Merge(Box<MergeCommand>),
     /// Show what a plan holds, as text
     Inspect(InspectCommand),
+    /// Ask a model about MNLI rows, under ONNX Runtime or compiled, and report its accuracy
+    Validate(Box<ValidateCommand>),
+    /// Continue prompts greedily, under ONNX Runtime or compiled
+    Generate(Box<GenerateCommand>),
+    /// Show what this machine has and lacks, and fetch ONNX Runtime
+    Doctor(DoctorCommand),
 }
 
 /// `gptjc compile`

@@ -97,24 +97,34 @@ fn a_plan_of_another_version_or_with_changed_bytes() {
     let (model, plan) = (golden("plain/model"), directory.path().join("a.plan"));
     gptjc("compile --model {model} -o {plan}", &[("model", &model), ("plan", &plan)]).ok();
     let good = fs::read(&plan).unwrap();
-    // The version stands behind 8 bytes of magic.
-    let changes: [(usize, &[&str]); 2] = [
-        (8, &["the plan has format version", "this gptjc reads version", "renew it with `gptjc compile --from OLD.plan"]),
-        (good.len() / 2, &["the plan is damaged", "write it again with `gptjc compile`"]),
+    // The version stands behind 8 bytes of magic. A plan of another version still says what it was compiled for.
+    let changes: [(usize, bool, &[&str]); 2] = [
+        (
+            8,
+            true,
+            &["the plan has format version", "this gptjc reads version", "`gptjc compile --from OLD.plan"],
+        ),
+        (good.len() / 2, false, &["the plan is damaged", "write it again with `gptjc compile`"]),
     ];
-    for (at, parts) in changes {
+    for (at, renewable, parts) in changes {
         let mut bytes = good.clone();
         bytes[at] ^= 0x40;
         fs::write(&plan, &bytes).unwrap();
         for message in [
             gptjc("inspect {plan}", &[("plan", &plan)]).error(),
-            gptjc("compile --from {plan} -o {plan}", &[("plan", &plan)]).error(),
             refusal_on_tokens(&model, "--plan {plan}", &[("plan", &plan)]),
         ] {
             expect(&message, &["cannot use the plan", "a.plan`"]);
             expect(&message, parts);
         }
+        if !renewable {
+            expect(&gptjc("compile --from {plan} -o {plan}", &[("plan", &plan)]).error(), parts);
+        }
         assert!(fs::read(&plan).unwrap() == bytes, "a plan that cannot be used is not replaced");
+        if renewable {
+            gptjc("compile --from {plan} -o {plan}", &[("plan", &plan)]).ok();
+            assert!(fs::read(&plan).unwrap() == good, "the renewed plan is the plan of this version");
+        }
     }
 }
 

@@ -37,8 +37,17 @@ impl Run {
 
 /// Runs `gptjc` with `arguments` in `directory`.
 pub(crate) fn gptjc_in(directory: &Path, arguments: &[impl AsRef<OsStr>]) -> Run {
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_gptjc")).args(arguments).current_dir(directory).output().unwrap();
+    run(Command::new(env!("CARGO_BIN_EXE_gptjc")).args(arguments).current_dir(directory))
+}
+
+/// Runs `gptjc` with `arguments` and no environment but `variables`.
+pub(crate) fn gptjc_alone(arguments: &[impl AsRef<OsStr>], variables: &[(&str, &Path)]) -> Run {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gptjc"));
+    run(command.args(arguments).env_clear().envs(variables.iter().copied()))
+}
+
+fn run(command: &mut Command) -> Run {
+    let output = command.output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Run { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
 }

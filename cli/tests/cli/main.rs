@@ -2,6 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "a helper of tests that cannot go on fails the test")]
 
 mod bad_input;
+mod bad_questions;
 mod commands;
 mod common;
+mod doctor;
+mod export_merge;
+mod questions;
 mod reference_workflow;
+mod tiny_model;

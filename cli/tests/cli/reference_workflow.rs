@@ -17,14 +17,14 @@ const COMMAND: &str = "finetune --model_name_or_path model --bf16 True --dataset
     --peft lora --lora_alpha 54 --lora_target_modules q_proj,v_proj,k_proj,out_proj --use_fast_tokenizer false \
     --use_cpu --task completion --max_train_samples 4 --max_eval_samples 2 --data_dir data";
 
-fn config() -> Value {
+pub(crate) fn config() -> Value {
     let (width, inner, vocabulary) = SIZES;
     json!({"model_type": "gptj", "n_layer": 1, "n_embd": width, "n_head": 2, "rotary_dim": 4, "n_inner": inner,
         "vocab_size": vocabulary, "n_positions": 48, "layer_norm_epsilon": 1e-5, "activation_function": "gelu_new"})
 }
 
 /// Writes a model with small weights that look random, and GPT-J's tokenizer.
-fn write_model(directory: &Path) {
+pub(crate) fn write_model(directory: &Path) {
     let (width, inner, vocabulary) = SIZES;
     let block = |name: &str| format!("transformer.h.0.{name}");
     let mut tensors = vec![

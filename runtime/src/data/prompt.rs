@@ -144,6 +144,11 @@ impl PromptTemplate {
         text
     }
 
+    /// The label as it continues the prompt, with its leading white space: what validation compares.
+    pub fn answer(&self, label: Label, style: LabelStyle) -> String {
+        format!("{}{}", self.before_label, style.text(label))
+    }
+
     /// The answer that training appends to the prompt, with its leading white space.
     pub fn target(&self, label: Label, style: LabelStyle) -> String {
         format!("{}{}{}", self.before_label, style.text(label), self.after_label)
@@ -251,6 +256,7 @@ mod tests {
         assert_eq!(template.prompt(&row()), "mnli hypothesis: H  premise: P {label}. target:");
         assert_eq!(template.target(Label::Neutral, LabelStyle::Words), " neutral<|endoftext|>");
         assert_eq!(template.target(Label::Contradiction, LabelStyle::Ids), " 2<|endoftext|>");
+        assert_eq!(template.answer(Label::Contradiction, LabelStyle::Ids), " 2");
         assert_eq!(template.to_string(), REFERENCE_TEMPLATE);
     }
 

@@ -110,11 +110,11 @@ fn bind_entry(entry: &EntryPoint, views: &[View]) -> Result<BoundEntry, Executor
         let kernel = bind_step(step, views).map_err(|source| ExecutorError::Kernel {
             entry: entry.name.clone(),
             step: index,
-            source,
+            source: Box::new(source),
         })?;
         kernels.push(kernel);
         for &id in step.operands.iter().chain(&step.results) {
-            widen(&mut bounds, views[id as usize].ty());
+            narrow(&mut bounds, views[id as usize].ty());
         }
     }
     Ok(BoundEntry { name: entry.name.clone(), kernels, bounds })
@@ -134,7 +134,8 @@ fn bind_step(step: &Step, views: &[View]) -> Result<Box<dyn Kernel>, kernels::Ke
     kernels::bind(&call)
 }
 
-fn widen(bounds: &mut Extents, ty: &TensorType) {
+/// Lowers `bounds` to those of `ty`: a batch must fit every buffer of the entry point. 0 stands for no bound so far.
+fn narrow(bounds: &mut Extents, ty: &TensorType) {
     for dim in &ty.dims {
         let bound = match dim.extent {
             Extent::Fixed => continue,
@@ -143,7 +144,7 @@ fn widen(bounds: &mut Extents, ty: &TensorType) {
             Extent::Windows => &mut bounds.windows,
             Extent::Segments => &mut bounds.segments,
         };
-        *bound = (*bound).max(dim.bound);
+        *bound = if *bound == 0 { dim.bound } else { dim.bound.min(*bound) };
     }
 }
 

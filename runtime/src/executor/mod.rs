@@ -32,7 +32,7 @@ pub enum ExecutorError {
         /// Index of the step.
         step: usize,
         /// What is wrong.
-        source: KernelError,
+        source: Box<KernelError>,
     },
     /// Not enough memory.
     #[error(transparent)]
@@ -75,7 +75,7 @@ pub enum ExecutorError {
 struct BoundEntry {
     name: String,
     kernels: Vec<Box<dyn Kernel>>,
-    /// Largest bound of each extent among the entry's buffers.
+    /// Smallest bound of each extent among the entry's buffers.
     bounds: Extents,
 }
 
@@ -182,3 +182,6 @@ impl Executor {
         if self.team.run(entry, extents) { Ok(()) } else { Err(ExecutorError::Panicked(name.to_owned())) }
     }
 }
+
+#[cfg(test)]
+mod tests;

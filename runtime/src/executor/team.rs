@@ -33,6 +33,8 @@ struct Shared {
     arrived: AtomicUsize,
     generation: AtomicUsize,
     panicked: AtomicBool,
+    /// `panicked` as the last thread at a barrier saw it: what all threads leave that barrier with.
+    ends: AtomicBool,
 }
 
 /// A team of threads; the thread that calls [`run`](Self::run) is one of them.
@@ -56,6 +58,7 @@ impl Team {
             arrived: AtomicUsize::new(0),
             generation: AtomicUsize::new(0),
             panicked: AtomicBool::new(false),
+            ends: AtomicBool::new(false),
         });
         let mut team = Self { shared, workers: Vec::new(), scratch: vec![0.0; bound.scratch] };
         for index in 1..threads {
@@ -140,23 +143,28 @@ fn run_entry(shared: &Shared, entry: usize, extents: &Extents, scratch: &mut [f3
         if outcome.is_err() {
             shared.panicked.store(true, Ordering::Release);
         }
-        wait_for_all(shared);
-        if shared.panicked.load(Ordering::Acquire) {
+        if wait_for_all(shared) {
             return;
         }
     }
 }
 
-/// Returns when every thread of the team has arrived. What they wrote before is visible to all afterwards.
-fn wait_for_all(shared: &Shared) {
+/// Returns when every thread of the team has arrived, to all of them the same: true if one has panicked, so that the
+/// run ends here. What they wrote before is visible to all afterwards.
+///
+/// A thread must not ask `panicked` itself when it leaves: one that is already in the next step may have panicked there,
+/// and would wait at the next barrier for a thread that went home.
+fn wait_for_all(shared: &Shared) -> bool {
     if shared.threads == 1 {
-        return;
+        return shared.panicked.load(Ordering::Acquire);
     }
     let generation = shared.generation.load(Ordering::Acquire);
     if shared.arrived.fetch_add(1, Ordering::AcqRel) + 1 == shared.threads {
         shared.arrived.store(0, Ordering::Relaxed);
+        let ends = shared.panicked.load(Ordering::Acquire);
+        shared.ends.store(ends, Ordering::Relaxed); // published by the next line
         shared.generation.fetch_add(1, Ordering::Release);
-        return;
+        return ends;
     }
     let mut spins = 0;
     while shared.generation.load(Ordering::Acquire) == generation {
@@ -167,4 +175,5 @@ fn wait_for_all(shared: &Shared) {
             std::thread::yield_now();
         }
     }
+    shared.ends.load(Ordering::Relaxed) // the next barrier, which alone changes it, waits for this thread
 }

@@ -8,15 +8,15 @@ use half::{bf16, f16};
 use super::error::ExportError;
 
 /// Encodes values of one weight.
-pub(super) struct Encoder<'a> {
+pub(crate) struct Encoder<'a> {
     /// The weight, for messages.
-    pub(super) initializer: &'a str,
-    pub(super) element: ElementType,
+    pub(crate) initializer: &'a str,
+    pub(crate) element: ElementType,
 }
 
 impl Encoder<'_> {
     /// Appends `values` to `out`.
-    pub(super) fn append(&self, values: &[f32], out: &mut Vec<u8>) -> Result<(), ExportError> {
+    pub(crate) fn append(&self, values: &[f32], out: &mut Vec<u8>) -> Result<(), ExportError> {
         match self.element {
             ElementType::F32 => out.extend(values.iter().flat_map(|value| value.to_le_bytes())),
             ElementType::Bf16 => {
@@ -34,7 +34,7 @@ impl Encoder<'_> {
 
     /// Writes a block of rows, `[block.len() / columns, columns]`, into the columns from `first_row` on of the
     /// transposed matrix `out`, `[columns, rows]`.
-    pub(super) fn scatter(
+    pub(crate) fn scatter(
         &self,
         block: &[f32],
         columns: usize,

@@ -5,13 +5,15 @@
 //! stored transposed is held once in its stored type, anything else in blocks of rows. The directory is written beside
 //! its place and appears by rename, whole or not at all.
 //!
-//! Does not: build the graph (the recipes come with the model), nor read checkpoints (a [`TensorSource`] does).
+//! Does not: build the graph (the recipes come with the model), nor read checkpoints (a [`TensorSource`] does: [`CheckpointSource`]).
 
+pub(crate) mod blocks;
+mod checkpoint_source;
 mod directory;
-mod encode;
+pub(crate) mod encode;
 mod error;
 mod merge;
-mod sidecars;
+pub(crate) mod sidecars;
 mod source;
 mod stream;
 
@@ -19,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 use gptjc_graphs::onnx::{DATA_FILE, MODEL_FILE, OnnxModel};
 
+pub use checkpoint_source::CheckpointSource;
 pub use error::ExportError;
 pub use sidecars::{Sidecar, sidecars_of_model};
 pub use source::{MemoryTensors, SourceError, TensorSource};

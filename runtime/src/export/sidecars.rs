@@ -24,7 +24,7 @@ const TOKENIZER: [&str; 6] = [
 ];
 
 /// Every name that [`sidecars_of_model`] gives.
-pub(super) const NAMES: [&str; 8] = [
+pub(crate) const NAMES: [&str; 8] = [
     CONFIG,
     GENERATION_CONFIG,
     TOKENIZER[0],
@@ -50,7 +50,7 @@ pub enum Sidecar {
 }
 
 impl Sidecar {
-    pub(super) fn write_into(&self, directory: &Path) -> Result<(), ExportError> {
+    pub(crate) fn write_into(&self, directory: &Path) -> Result<(), ExportError> {
         let (name, contents) = match self {
             Sidecar::Copy(path) => {
                 let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();

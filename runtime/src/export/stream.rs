@@ -10,14 +10,11 @@ use std::path::Path;
 
 use gptjc_graphs::onnx::{Initializer, OnnxModel};
 
+use super::blocks::{Block, Blocks};
 use super::encode::Encoder;
 use super::error::ExportError;
-use super::merge::Merge;
 use super::source::TensorSource;
 use super::{ExportProgress, directory};
-
-/// Values read at a time: 1 MiB of f32, so that a block stays in the cache while it is transposed.
-const BLOCK_VALUES: usize = 1 << 18;
 
 /// Writes all weights of `model` into a new file, and says how many of them were merged with an adapter.
 pub(super) fn write_weights(
@@ -93,49 +90,20 @@ fn write_initializer<W: Write>(
     source: &dyn TensorSource,
     out: &mut Output<'_, W>,
 ) -> Result<bool, ExportError> {
-    let [rows, columns] = check_shape(initializer, source)?;
-    let mut merge = Merge::of(initializer, source, [rows, columns])?;
+    let blocks = Blocks::of(initializer, source)?;
+    let [rows, columns] = blocks.shape();
     let encoder = Encoder { initializer: &initializer.name, element: initializer.element };
-    let failed = |source| ExportError::Source { initializer: initializer.name.clone(), source };
-
     let transposed_bytes = if initializer.recipe.transposed { initializer.byte_length() as usize } else { 0 };
     let mut transposed = vec![0; transposed_bytes];
     let mut encoded = Vec::new();
-    let block_rows = (BLOCK_VALUES / columns).max(1);
-    let mut values = vec![0.0; block_rows.min(rows) * columns];
-    for first_row in (0..rows).step_by(block_rows) {
-        let last_row = rows.min(first_row + block_rows);
-        let block = &mut values[..(last_row - first_row) * columns];
-        source.read_f32(initializer.recipe.source.base(), first_row..last_row, block).map_err(failed)?;
-        if let Some(merge) = &mut merge {
-            merge.apply(first_row, block).map_err(failed)?;
-        }
+    let merged = blocks.visit(|block: Block<'_>| -> Result<(), ExportError> {
         if initializer.recipe.transposed {
-            encoder.scatter(block, columns, first_row, rows, &mut transposed)?;
-        } else {
-            encoded.clear();
-            encoder.append(block, &mut encoded)?;
-            out.write(&encoded)?;
+            return encoder.scatter(block.values, columns, block.first_row, rows, &mut transposed);
         }
-    }
+        encoded.clear();
+        encoder.append(block.values, &mut encoded)?;
+        out.write(&encoded)
+    })?;
     out.write(&transposed)?;
-    Ok(merge.is_some())
-}
-
-/// The rows and columns of a weight in the checkpoint, after a check that it has them; a vector has one column.
-fn check_shape(initializer: &Initializer, source: &dyn TensorSource) -> Result<[usize; 2], ExportError> {
-    let tensor = initializer.recipe.source.base();
-    let failed = |source| ExportError::Source { initializer: initializer.name.clone(), source };
-    let found = source.shape(tensor).map_err(failed)?;
-    let expected = initializer.source_shape();
-    if found != expected {
-        return Err(ExportError::Shape {
-            tensor: tensor.into(),
-            initializer: initializer.name.clone(),
-            expected: format!("{expected:?}"),
-            found,
-        });
-    }
-    let rows = expected.first().copied().unwrap_or(1);
-    Ok([rows, expected.iter().skip(1).product::<usize>().max(1)])
+    Ok(merged)
 }

@@ -45,7 +45,7 @@ pub enum KernelError {
         /// The kernel.
         kernel: KernelId,
         /// What is wrong with them.
-        source: AttributeError,
+        source: Box<AttributeError>,
     },
 }
 
@@ -139,7 +139,7 @@ impl Call {
     }
 
     fn attribute_error(&self, source: AttributeError) -> KernelError {
-        KernelError::Attributes { kernel: self.kernel.clone(), source }
+        KernelError::Attributes { kernel: self.kernel.clone(), source: Box::new(source) }
     }
 }
 

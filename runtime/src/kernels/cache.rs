@@ -137,7 +137,8 @@ mod tests {
     fn places(batch: &mut Batch, heads: usize) -> ([(TensorType, Tensor<f64>); 2], usize, Vec<bool>) {
         let slots = batch.extents().slots;
         let position = batch.indices(batch.slots(), WINDOW);
-        let keys: Vec<usize> = position.1.ints().unwrap().iter().map(|&position| position as usize + 1).collect();
+        let keys: Vec<usize> =
+            position.1.ints().unwrap().iter().map(|&position| position as usize + 1).collect();
         let rows = keys.iter().enumerate().map(|(t, keys)| (t * WINDOW + keys - 1) as i32).collect();
         let cache_slot = (TensorType::i32([batch.slots()]), Tensor::int([slots], rows));
         let in_band = |&keys: &usize| (0..heads * WINDOW).map(move |element| element % WINDOW < keys);

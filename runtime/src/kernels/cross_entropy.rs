@@ -71,7 +71,11 @@ mod tests {
     /// Absolute error of a log of a sum of exponentials: differences of up to 40, k + 3 roundings in the sum, those of
     /// the logarithm and of two sums.
     fn lse_bound(width: usize) -> f64 {
-        U * (2.0 * LARGEST + width as f64 + 3.0 + 2.0 * (width as f64).ln() + 2.0 * (LARGEST + (width as f64).ln()))
+        U * (2.0 * LARGEST
+            + width as f64
+            + 3.0
+            + 2.0 * (width as f64).ln()
+            + 2.0 * (LARGEST + (width as f64).ln()))
     }
 
     fn forward(seed: u64, width: usize) -> (Batch, Case) {
@@ -81,7 +85,8 @@ mod tests {
         let logits = logits.floats().unwrap().iter().map(|x| LARGEST * x).collect();
         let used = ty.used(&batch.extents());
         let labels = batch.indices(batch.rows(), width);
-        let case = Case::new(ops::CrossEntropy, batch.extents(), vec![Batch::given(&dims, &used, logits), labels]);
+        let case =
+            Case::new(ops::CrossEntropy, batch.extents(), vec![Batch::given(&dims, &used, logits), labels]);
         (batch, case)
     }
 

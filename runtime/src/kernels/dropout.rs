@@ -89,7 +89,8 @@ mod tests {
     fn slots_are_found_in_their_windows() {
         let table = [0, 3, 3, 0, 3, 2, 6, 1];
         let found: Vec<_> = (0..8).map(|slot| place(&table, slot)).collect();
-        let expected = [Some((0, 0)), Some((0, 1)), Some((0, 2)), Some((2, 0)), Some((2, 1)), None, Some((3, 0)), None];
+        let expected =
+            [Some((0, 0)), Some((0, 1)), Some((0, 2)), Some((2, 0)), Some((2, 1)), None, Some((3, 0)), None];
         assert_eq!(found, expected);
     }
 }

@@ -80,6 +80,7 @@ pub(super) fn bind_add(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
 ///
 /// # Safety
 /// As for [`View::read`] of `x` and [`View::write`] of `y`.
+#[allow(clippy::mut_from_ref, reason = "the exclusive access is the caller's promise, as for `View::write`")]
 pub(super) unsafe fn start_from<'v, T: Element>(
     x: &View,
     y: &'v View,

@@ -111,6 +111,9 @@ mod tests {
         let case = Case::new(ops::Embedding, batch.extents(), Vec::new());
         let call = case.call(case.partition, vec![view(I32), view(I32)], vec![view(F32)]);
         let error = bind_forward(&call).err().map(|error| error.to_string());
-        assert_eq!(error.as_deref(), Some("kernel `embedding-f32-portable` does not take a table of integers"));
+        assert_eq!(
+            error.as_deref(),
+            Some("kernel `embedding-f32-portable` does not take a table of integers")
+        );
     }
 }

@@ -5,7 +5,7 @@ use super::rowwise::{RowKernel, elements};
 use super::{Call, Kernel, KernelError};
 use gptjc_graphs::dtype::DType::F32;
 
-const ROOT_2_OVER_PI: f32 = 0.797_884_56;
+const ROOT_2_OVER_PI: f32 = 0.797_884_6;
 const CUBIC: f32 = 0.044_715;
 
 /// `0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`.

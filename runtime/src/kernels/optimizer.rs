@@ -58,7 +58,7 @@ pub(super) fn bind_clip_scale(call: &Call) -> Result<Box<dyn Kernel>, KernelErro
     let [totals, hyper_view, first, rest @ ..] = call.operands.as_slice() else {
         return Err(call.refuse(format!("{} operands", call.operands.len())));
     };
-    let sums = [&[first.clone()], rest].concat();
+    let sums = [std::slice::from_ref(first), rest].concat();
     call.check_types("result", &call.results, &[F32, F32])?;
     call.check_types("operand", &call.operands, &[I32, F32])?;
     call.check_types("operand", &call.operands[2..], &vec![F32; sums.len()])?;

@@ -23,7 +23,11 @@ pub(crate) const U: f64 = f32::EPSILON as f64 / 2.0;
 
 /// Few cases: all of them together are to take seconds.
 pub(crate) fn few() -> ProptestConfig {
-    ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() }
+    ProptestConfig {
+        cases: if cfg!(miri) { 1 } else { 32 },
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
 }
 
 /// What memory holds before anybody writes it: not a number as f32 and as bf16, negative as i32.
@@ -108,7 +112,9 @@ impl Case {
 
     pub(crate) fn result_types(&self) -> Vec<TensorType> {
         let types: Vec<&TensorType> = self.operands.iter().map(|(ty, _)| ty).collect();
-        self.op.infer(&types).unwrap_or_else(|error| panic!("the test's own operands of {:?}: {error}", self.op))
+        self.op
+            .infer(&types)
+            .unwrap_or_else(|error| panic!("the test's own operands of {:?}: {error}", self.op))
     }
 
     /// What the op means, of operands changed by `change`.
@@ -231,7 +237,8 @@ impl Case {
     fn check_in_place(&self, first: &Bytes) {
         let pairs = self.op.in_place();
         let mut choices: Vec<Vec<(usize, usize)>> = pairs.iter().map(|&pair| vec![pair]).collect();
-        let distinct = (1..pairs.len()).all(|index| pairs[..index].iter().all(|pair| pair.0 != pairs[index].0));
+        let distinct =
+            (1..pairs.len()).all(|index| pairs[..index].iter().all(|pair| pair.0 != pairs[index].0));
         if distinct {
             choices.push(pairs.to_vec());
         }
@@ -242,7 +249,8 @@ impl Case {
                 let same = found[result][..used] == first[result][..used];
                 assert!(same, "{:?}: other bits in result {result} over its operand {choice:?}", self.op);
                 if let Some(&(_, operand)) = choice.iter().find(|pair| pair.0 == result) {
-                    let behind = found[result][used..].iter().zip(self.encoded(operand).inside()[used..].to_vec());
+                    let behind =
+                        found[result][used..].iter().zip(self.encoded(operand).inside()[used..].to_vec());
                     let mut behind = behind.skip_while(|(found, before)| **found == *before);
                     assert!(behind.next().is_none(), "{:?}: written behind the used part in place", self.op);
                 }
@@ -274,7 +282,8 @@ impl Case {
     ) -> Result<Bytes, KernelError> {
         let types = self.result_types();
         let mut operands: Vec<Memory> = (0..self.operands.len()).map(|index| self.encoded(index)).collect();
-        let mut results: Vec<Memory> = types.iter().map(|ty| Memory::new(ty.bytes(), POISON_OF_RESULTS)).collect();
+        let mut results: Vec<Memory> =
+            types.iter().map(|ty| Memory::new(ty.bytes(), POISON_OF_RESULTS)).collect();
         let operand_views: Vec<View> =
             operands.iter_mut().zip(&self.operands).map(|(memory, (ty, _))| memory.view(ty)).collect();
         let mut result_views: Vec<View> =

@@ -132,7 +132,8 @@ impl Batch {
     /// The labelled rows of each window.
     pub(crate) fn row_table(&self) -> (TensorType, Tensor<f64>) {
         let first = |slot| self.labelled.partition_point(|&labelled| labelled < slot);
-        let ranges: Vec<_> = self.windows.iter().map(|window| first(window.start)..first(window.end)).collect();
+        let ranges: Vec<_> =
+            self.windows.iter().map(|window| first(window.start)..first(window.end)).collect();
         Self::table(Dim::windows(self.windows.len() + self.spare), &ranges)
     }
 
@@ -153,7 +154,8 @@ impl Batch {
 
     /// Which elements of `[slots, heads, window]` lie in the band of their slot.
     pub(crate) fn band(&self, heads: usize, window: usize) -> Vec<bool> {
-        let in_segment = |segment: &Range<usize>| segment.clone().map(|t| t - segment.start + 1).collect::<Vec<_>>();
+        let in_segment =
+            |segment: &Range<usize>| segment.clone().map(|t| t - segment.start + 1).collect::<Vec<_>>();
         let keys = self.segments.iter().flat_map(in_segment);
         keys.flat_map(|keys| (0..heads * window).map(move |element| element % window < keys)).collect()
     }

@@ -108,7 +108,9 @@ fn every_op_has_a_kernel() {
 
 #[test]
 fn what_the_precision_pass_makes_bf16_is_taken() {
-    for (name, of_bf16) in [("matmul", vec![0]), ("matmul", vec![1]), ("matmul", vec![0, 1]), ("embedding", vec![0])] {
+    for (name, of_bf16) in
+        [("matmul", vec![0]), ("matmul", vec![1]), ("matmul", vec![0, 1]), ("embedding", vec![0])]
+    {
         let (attributes, mut operands) = sample(name);
         of_bf16.iter().for_each(|&index: &usize| operands[index].dtype = Bf16);
         assert_eq!(refusal(&call_of(name, attributes, &operands)), None, "`{name}` of {operands:?}");
@@ -150,7 +152,11 @@ fn other_types_are_refused() {
                 let mut call = call();
                 let Some(view) = other(&call.operands[index], bf16) else { continue };
                 call.operands[index] = view;
-                assert!(refusal(&call).is_some(), "`{name}` takes {} as operand {index}", call.operands[index].ty());
+                assert!(
+                    refusal(&call).is_some(),
+                    "`{name}` takes {} as operand {index}",
+                    call.operands[index].ty()
+                );
             }
         }
         for index in 0..call().results.len() {

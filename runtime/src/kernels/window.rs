@@ -56,7 +56,7 @@ pub(super) fn bind_accumulate(call: &Call) -> Result<Box<dyn Kernel>, KernelErro
                 for below in 0..level {
                     let earlier = updated.read::<f32>(at(below));
                     for (own, earlier) in own.iter_mut().zip(earlier) {
-                        *own = earlier + *own;
+                        *own += earlier;
                     }
                 }
             }
@@ -77,7 +77,7 @@ pub(super) fn bind_finish(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
                 let part = stack.read::<f32>(level * size + range.start..level * size + range.end);
                 if started {
                     for (out, part) in out.iter_mut().zip(part) {
-                        *out = part + *out;
+                        *out += part;
                     }
                 } else {
                     out.copy_from_slice(part);
@@ -144,7 +144,8 @@ mod tests {
         let mut batch = Batch::new(3, 3);
         let stack = batch.f32(&[1.into(), 2.into()]);
         let sums = batch.f32(&[Dim::windows(batch.windows.len()), 2.into()]);
-        let case = Case::new(ops::TreeAccumulate, batch.extents(), vec![stack.clone(), sums, Batch::counter(1)]);
+        let case =
+            Case::new(ops::TreeAccumulate, batch.extents(), vec![stack.clone(), sums, Batch::counter(1)]);
         let run = std::panic::AssertUnwindSafe(|| case.run(case.partition, &[(0, 0)], 0, 1));
         assert!(std::panic::catch_unwind(run).is_err());
         let case = Case::new(ops::TreeFinish, batch.extents(), vec![stack, Batch::fixed(&[2, 1])]);

@@ -10,9 +10,10 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use memmap2::Mmap;
+use memmap2::{Mmap, UncheckedAdvice};
 use thiserror::Error;
 
 /// Why a file could not be mapped.
@@ -82,6 +83,22 @@ impl MappedFile {
         &self.map
     }
 
+    /// Tells the system that the bytes of `range` will not be read soon: their pages no longer count as memory of this
+    /// process. Reading them again brings them back from the file. What lies behind the file's end is ignored.
+    pub fn release(&self, range: Range<usize>) {
+        let length = range.end.min(self.map.len()).saturating_sub(range.start);
+        if length == 0 {
+            return;
+        }
+        // SAFETY: the mapping is read-only and of a file, so that no page of it can differ from the file: dropping a page
+        // changes no byte that anybody reads, now or later; the next access brings the same contents back. The range
+        // lies inside the mapping.
+        let result =
+            unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, length) };
+        // A system that refuses the advice keeps the pages: that costs memory and nothing else.
+        let _ = result;
+    }
+
     /// The path it was opened by.
     pub fn path(&self) -> &Path {
         &self.path
@@ -102,6 +119,20 @@ mod tests {
         std::fs::rename(dir.path().join("new"), &path).unwrap();
         assert_eq!(mapped.bytes(), b"old bytes");
         assert_eq!(mapped.path(), path);
+    }
+
+    #[test]
+    fn released_bytes_are_still_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("weights");
+        let bytes: Vec<u8> = (0..40_000u32).map(|index| (index % 251) as u8).collect();
+        std::fs::write(&path, &bytes).unwrap();
+        let mapped = MappedFile::open(&path).unwrap();
+        assert_eq!(mapped.bytes(), bytes);
+        for range in [0..40_000, 5_000..9_000, 39_999..100_000, 100_000..100_001, 7..7] {
+            mapped.release(range.clone());
+            assert_eq!(mapped.bytes(), bytes, "{range:?}");
+        }
     }
 
     #[test]

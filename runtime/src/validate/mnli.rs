@@ -61,6 +61,8 @@ pub struct Options {
     pub eos: u32,
     /// The tokens of the three labels, as they continue a prompt.
     pub label_tokens: [Vec<u32>; 3],
+    /// The words that the model writes for the three labels.
+    pub label_texts: [String; 3],
     /// Whether predictions carry the scores of the labels in mode `generate` too. They cost a step a label more.
     pub with_scores: bool,
 }
@@ -101,6 +103,24 @@ pub enum ValidateError {
     /// A batch size of 0.
     #[error("the batch size is 0; expected at least 1")]
     BatchSize,
+    /// A row that the model has no positions for.
+    #[error(
+        "row {row} has {tokens} tokens, with {new_tokens} for the answer more than the model's {positions} positions \
+         ({others} more rows are too long); rows are not cut, because that would change the question: leave them out of \
+         the file"
+    )]
+    TooLong {
+        /// The first row that is too long.
+        row: u64,
+        /// Tokens of its prompt.
+        tokens: usize,
+        /// Tokens that an answer may take.
+        new_tokens: usize,
+        /// Positions of the model.
+        positions: usize,
+        /// Rows that are too long beside it.
+        others: usize,
+    },
     /// The engine failed.
     #[error("rows {rows:?} could not be answered")]
     Engine {
@@ -112,9 +132,41 @@ pub enum ValidateError {
     },
 }
 
-/// The label that a generated text gives: the first of its words that is exactly a label.
-pub fn read_label(text: &str) -> Option<usize> {
-    text.split_whitespace().find_map(|word| LABELS.iter().position(|label| *label == word))
+impl Options {
+    /// Tokens that may follow a prompt.
+    pub fn new_tokens(&self) -> usize {
+        let longest = self.label_tokens.iter().map(Vec::len).max().unwrap_or(0);
+        match self.mode {
+            Mode::Score => longest,
+            Mode::Generate if self.with_scores => longest.max(self.max_new_tokens),
+            Mode::Generate => self.max_new_tokens,
+        }
+    }
+}
+
+/// Checks that a model of `positions` positions can answer all rows; returns how many the longest needs. A row is not
+/// cut: without its end, or its beginning, it would be another question.
+///
+/// # Errors
+/// [`ValidateError::TooLong`] for the first row that is too long; [`ValidateError::NoRows`].
+pub fn check_lengths(rows: &[Row], options: &Options, positions: usize) -> Result<usize, ValidateError> {
+    let needed = |row: &Row| row.prompt.len() + options.new_tokens();
+    let mut too_long = rows.iter().filter(|row| needed(row) > positions);
+    match too_long.next() {
+        Some(row) => Err(ValidateError::TooLong {
+            row: row.row,
+            tokens: row.prompt.len(),
+            new_tokens: options.new_tokens(),
+            positions,
+            others: too_long.count(),
+        }),
+        None => rows.iter().map(needed).max().ok_or(ValidateError::NoRows),
+    }
+}
+
+/// The label that a generated text gives: the first of its words that is exactly one of `labels`.
+pub fn read_label(text: &str, labels: &[impl AsRef<str>; 3]) -> Option<usize> {
+    text.split_whitespace().find_map(|word| labels.iter().position(|label| label.as_ref() == word))
 }
 
 /// Answers `rows`; the report, and a prediction for each row in the order of `rows`.
@@ -176,7 +228,7 @@ fn answer(
     };
     let predictions = batch.iter().zip(texts).zip(scores).map(|((row, text), scores)| {
         let answer = match &text {
-            Some(text) => read_label(text),
+            Some(text) => read_label(text, &options.label_texts),
             None => scores.as_ref().map(|scores| super::engine::argmax(scores)),
         };
         Prediction { row: row.row, label: row.label, answer, text, scores }

@@ -56,6 +56,7 @@ fn options(mode: Mode) -> Options {
         max_new_tokens: 5,
         eos: EOS,
         label_tokens: [vec![10], vec![11], vec![12]],
+        label_texts: LABELS.map(str::to_owned),
         with_scores: false,
     }
 }
@@ -72,10 +73,10 @@ fn rows() -> Vec<Row> {
 
 #[test]
 fn labels_are_read_from_whole_words() {
-    assert_eq!(read_label(" neutral"), Some(1));
-    assert_eq!(read_label("\nso contradiction neutral"), Some(2), "the first one counts");
-    assert_eq!(read_label("Entailment neutrality contradiction."), None);
-    assert_eq!(read_label(""), None);
+    assert_eq!(read_label(" neutral", &LABELS), Some(1));
+    assert_eq!(read_label("\nso contradiction neutral", &LABELS), Some(2), "the first one counts");
+    assert_eq!(read_label("Entailment neutrality contradiction.", &LABELS), None);
+    assert_eq!(read_label("", &LABELS), None);
 }
 
 #[test]
@@ -134,4 +135,21 @@ fn nothing_to_do_is_an_error() {
         ask(&rows(), &Options { batch_size: 0, ..options(Mode::Score) }),
         ValidateError::BatchSize
     ));
+}
+
+#[test]
+fn rows_that_are_too_long_are_refused_before_anything_runs() {
+    // The longest prompt has 5 tokens, an answer 5 or, when only scored, 1.
+    assert_eq!(check_lengths(&rows(), &options(Mode::Generate), 10).unwrap(), 10);
+    assert_eq!(check_lengths(&rows(), &options(Mode::Score), 10).unwrap(), 6);
+    let error = check_lengths(&rows(), &options(Mode::Generate), 8).unwrap_err().to_string();
+    let expected = "row 1 has 4 tokens, with 5 for the answer more than the model's 8 positions (1 more rows are too long)";
+    assert!(error.starts_with(expected), "{error}");
+    assert!(matches!(check_lengths(&[], &options(Mode::Score), 8), Err(ValidateError::NoRows)));
+}
+
+#[test]
+fn labels_are_read_as_they_are_written() {
+    assert_eq!(read_label(" 2\n", &["0", "1", "2"]), Some(2));
+    assert_eq!(read_label(" neutral", &["0", "1", "2"]), None);
 }

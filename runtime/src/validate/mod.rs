@@ -1,9 +1,10 @@
 //! Validation: a model answers MNLI rows, and a report says how often it is right.
 //!
 //! An [`Engine`] runs token ids; ONNX Runtime is one ([`ort_engine::OrtEngine`]), loaded at run time from a library that
-//! [`library`] finds and [`fetch`] can get; the compiled plan ([`native_engine::NativeEngine`]) is another. [`mnli`] asks an engine and counts.
+//! [`library`] finds and [`fetch`] can get; the compiled plan ([`native_engine::NativeEngine`]) is another. [`mnli`] asks an engine and counts
+//! what [`questions`] makes of rows of text.
 //!
-//! Does not: read data or tokenize (rows come with their token ids), nor write files.
+//! Does not: read data, nor write files.
 
 pub mod engine;
 pub mod fetch;
@@ -12,6 +13,7 @@ pub mod mnli;
 pub mod native_engine;
 pub mod onnx_directory;
 pub mod ort_engine;
+pub mod questions;
 pub mod report;
 
 mod batch;

@@ -8,6 +8,7 @@
 //! Hugging Face cache is made of them).
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use safetensors::Dtype;
@@ -40,6 +41,15 @@ impl WeightDtype {
             Dtype::F16 => Some(WeightDtype::F16),
             Dtype::BF16 => Some(WeightDtype::Bf16),
             _ => None, // a foreign enum, open by declaration
+        }
+    }
+
+    /// The name in a Hugging Face `config.json`.
+    pub const fn hugging_face_name(self) -> &'static str {
+        match self {
+            WeightDtype::F32 => "float32",
+            WeightDtype::F16 => "float16",
+            WeightDtype::Bf16 => "bfloat16",
         }
     }
 
@@ -133,6 +143,14 @@ impl Checkpoint {
             file: file.path(),
             offset: entry.start as u64,
         })
+    }
+
+    /// Gives back the memory of `bytes` of the tensor `name`, counted from its start, after they were read; see
+    /// [`crate::memory::mapped_file::MappedFile::release`]. Does nothing for a tensor that is not there.
+    pub fn release(&self, name: &str, bytes: Range<usize>) {
+        if let Some((file, entry)) = self.entry(name) {
+            file.release(entry.start + bytes.start..entry.end.min(entry.start + bytes.end));
+        }
     }
 
     /// The directory it was opened from.

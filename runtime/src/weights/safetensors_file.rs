@@ -5,6 +5,7 @@
 //! Invariant: the byte range of every entry lies inside the file and has the length that its dtype and shape say.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, Metadata, SafeTensorError, SafeTensors};
@@ -120,6 +121,11 @@ impl SafetensorsFile {
     /// The bytes of `entry`, which must come from this file: little-endian, row-major, of any alignment.
     pub fn bytes(&self, entry: &Entry) -> &[u8] {
         &self.mapped.bytes()[entry.start..entry.end]
+    }
+
+    /// As [`MappedFile::release`], for bytes counted from the start of the file.
+    pub fn release(&self, range: Range<usize>) {
+        self.mapped.release(range);
     }
 
     /// The path it was opened by.

@@ -20,8 +20,18 @@ pub(super) const UNSAFE_PLACES: &[Place] = &[
     Place { path: "runtime/src/kernels/", reason: "vector instructions and disjoint writes into one output" },
     Place { path: "runtime/src/memory/", reason: "arenas and memory maps hand out typed views of raw bytes" },
     Place { path: "runtime/src/isa/", reason: "instruction wrappers behind proof tokens" },
-    Place { path: "runtime/src/executor/bind.rs", reason: "gives views of arena and weights to kernels that it owns" },
-    Place { path: "runtime/src/executor/team.rs", reason: "calls kernels under the promises that the plan's verifier proved" },
+    Place {
+        path: "runtime/src/executor/bind.rs",
+        reason: "gives views of arena and weights to kernels that it owns",
+    },
+    Place {
+        path: "runtime/src/executor/team.rs",
+        reason: "calls kernels under the promises that the plan's verifier proved",
+    },
+    Place {
+        path: "runtime/tests/no_allocation.rs",
+        reason: "an allocator that counts, to show that a run allocates nothing",
+    },
 ];
 
 /// Crate roots that must carry `#![forbid(unsafe_code)]`.
@@ -108,9 +118,18 @@ pub(super) const RUNTIME_IMPORTS: &[RuntimeImport] = &[
         module: "attributes",
         reason: "leaf types the plan is made of: the constants of a kernel call",
     },
-    RuntimeImport { module: "shape", reason: "leaf types the plan is made of: bounds and extents of a buffer" },
-    RuntimeImport { module: "hyper", reason: "layout of the optimizer's control buffer, which the runtime fills" },
-    RuntimeImport { module: "philox", reason: "the one definition of a dropout mask, shared with the reference" },
+    RuntimeImport {
+        module: "shape",
+        reason: "leaf types the plan is made of: bounds and extents of a buffer",
+    },
+    RuntimeImport {
+        module: "hyper",
+        reason: "layout of the optimizer's control buffer, which the runtime fills",
+    },
+    RuntimeImport {
+        module: "philox",
+        reason: "the one definition of a dropout mask, shared with the reference",
+    },
     RuntimeImport { module: "onnx", reason: "recipes of an export's initializers, streamed by the runtime" },
 ];
 

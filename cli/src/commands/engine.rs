@@ -1,0 +1,150 @@
+//! The model that a command asks: found and checked first, loaded when it is known how long the questions are.
+
+use crate::console::Console;
+use crate::error::CliError;
+use crate::flags::{EngineFlags, ModelFlags};
+use crate::settings;
+use gptjc_compiler::CompileError;
+use gptjc_graphs::plan::{CompileOptions, ModelConfig, Plan, Precision};
+use gptjc_runtime::adapter::Adapter;
+use gptjc_runtime::data::tokenizer::GptJTokenizer;
+use gptjc_runtime::machine;
+use gptjc_runtime::train::Start;
+use gptjc_runtime::validate::Engine;
+use gptjc_runtime::validate::library::{Surroundings, load};
+use gptjc_runtime::validate::native_engine::NativeEngine;
+use gptjc_runtime::validate::onnx_directory::OnnxDirectory;
+use gptjc_runtime::validate::ort_engine::OrtEngine;
+use gptjc_runtime::weights::Checkpoint;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// New tokens that a run of the compiled plan takes at most: enough to keep matmuls busy; each costs a row of logits.
+const MOST_SLOTS: u64 = 512;
+
+/// A model that can be loaded.
+pub(crate) struct Source {
+    directory: PathBuf,
+    kind: Kind,
+}
+
+enum Kind {
+    Onnx { positions: usize },
+    Native(Box<Native>),
+}
+
+struct Native {
+    config: ModelConfig,
+    checkpoint: Checkpoint,
+    adapter: Option<(PathBuf, Adapter)>,
+}
+
+impl Source {
+    /// Finds what `flags` name, and checks the files.
+    pub(crate) fn find(flags: &EngineFlags) -> Result<Self, CliError> {
+        if let Some(directory) = &flags.onnx {
+            let found = OnnxDirectory::open(directory).map_err(|source| unusable(directory, source))?;
+            let kind = Kind::Onnx { positions: found.sizes.n_positions };
+            return Ok(Self { directory: directory.clone(), kind });
+        }
+        let model = ModelFlags { model: flags.model.clone(), ..ModelFlags::default() };
+        let directory = settings::model_dir(&model)?.to_owned();
+        let config = settings::model_config(&model)?;
+        let checkpoint = Checkpoint::open(&directory).map_err(|source| unusable(&directory, source))?;
+        let adapter = flags.adapter.as_deref().map(load_adapter).transpose()?;
+        Ok(Self { directory, kind: Kind::Native(Box::new(Native { config, checkpoint, adapter })) })
+    }
+
+    /// Tokens that a sequence can have.
+    pub(crate) fn positions(&self) -> usize {
+        match &self.kind {
+            Kind::Onnx { positions } => *positions,
+            Kind::Native(native) => native.config.n_positions as usize,
+        }
+    }
+
+    /// The tokenizer that `flags` name, or the model's.
+    pub(crate) fn tokenizer(&self, flags: &EngineFlags) -> Result<GptJTokenizer, CliError> {
+        let directory = flags.tokenizer.as_deref().unwrap_or(&self.directory);
+        GptJTokenizer::from_dir(directory).map_err(|source| CliError::Tokenizer(source.into()))
+    }
+
+    /// Loads the model for sequences of at most `longest` tokens, of which `sequences` are asked for in all.
+    pub(crate) fn open(
+        self,
+        flags: &EngineFlags,
+        longest: usize,
+        sequences: usize,
+        console: Console,
+    ) -> Result<Box<dyn Engine>, CliError> {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = flags.threads.unwrap_or_else(cores);
+        match self.kind {
+            Kind::Onnx { .. } => {
+                let runtime = load(&Surroundings::of_process())
+                    .map_err(|source| CliError::OnnxRuntime(source.into()))?;
+                let engine = OrtEngine::open(&self.directory, &runtime, Some(threads));
+                Ok(Box::new(engine.map_err(|source| unusable(&self.directory, source))?))
+            }
+            Kind::Native(native) => {
+                let side_by_side = flags.batch_size.min(sequences as u64);
+                let precision = flags.precision.unwrap_or(Precision::Bf16);
+                let plan = decode_plan(&native, precision, longest as u64, side_by_side, console)?;
+                let start = match native.adapter {
+                    Some((path, adapter)) => Start::Adapter(adapter, path.display().to_string()),
+                    None => Start::Fresh,
+                };
+                let engine = NativeEngine::new(plan, Arc::new(native.checkpoint), start, threads);
+                Ok(Box::new(engine.map_err(|source| unusable(&self.directory, source))?))
+            }
+        }
+    }
+}
+
+fn load_adapter(path: &Path) -> Result<(PathBuf, Adapter), CliError> {
+    match Adapter::load(path) {
+        Ok(adapter) => Ok((path.to_owned(), adapter)),
+        Err(source) => Err(CliError::Adapter { path: path.to_owned(), source: source.into() }),
+    }
+}
+
+fn unusable(directory: &Path, source: impl std::error::Error + Send + Sync + 'static) -> CliError {
+    CliError::Weights { path: directory.to_owned(), source: source.into() }
+}
+
+/// A plan that continues as many sequences side by side as memory allows, at most `sequences`.
+fn decode_plan(
+    native: &Native,
+    precision: Precision,
+    longest: u64,
+    sequences: u64,
+    console: Console,
+) -> Result<Plan, CliError> {
+    let adapter = native.adapter.as_ref().map(|(_, adapter)| adapter);
+    let mut options = settings::defaults(native.config, machine::host(), adapter);
+    if adapter.is_none() {
+        options.lora = None;
+    }
+    options.precision = precision.into();
+    options.max_seq_length = longest;
+    let mut side_by_side = sequences.max(1);
+    loop {
+        let attempt = CompileOptions {
+            decode_sequences: side_by_side,
+            decode_slots: (side_by_side * longest).min(MOST_SLOTS),
+            ..options.clone()
+        };
+        match gptjc_compiler::compile(&attempt) {
+            Err(CompileError::Budget { .. }) if side_by_side > 1 => side_by_side /= 2,
+            Err(source) => return Err(CliError::Compile(source.into())),
+            Ok(plan) => {
+                if side_by_side < sequences {
+                    console.note(&format!(
+                        "memory allows {side_by_side} prompts at a time, not the {sequences} of --batch-size"
+                    ));
+                }
+                return Ok(plan);
+            }
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Which tensor goes into which file, with which type: names and limits as transformers has them.
+//!
+//! Does not: write.
+
+use gptjc_graphs::onnx::{ElementType, Initializer, Recipe, Source};
+use serde_json::{Map, Value, json};
+
+use super::{AdapterFit, MergeError, MergeRequest};
+use crate::adapter::{lora_a_name, lora_b_name};
+use crate::weights::WeightDtype;
+
+const SINGLE: &str = "model.safetensors";
+/// Name of the table of tensors of a model in several files.
+pub(super) const INDEX: &str = "model.safetensors.index.json";
+
+/// All tensors in their files.
+pub(super) struct Plan {
+    pub(super) shards: Vec<Shard>,
+    /// Bytes of all tensors.
+    pub(super) bytes: u64,
+    /// The type of most bytes.
+    pub(super) main_dtype: WeightDtype,
+}
+
+/// One file.
+pub(super) struct Shard {
+    pub(super) name: String,
+    pub(super) tensors: Vec<Stored>,
+}
+
+/// One tensor in a file.
+pub(super) struct Stored {
+    /// What to store; its shape is that of the checkpoint.
+    pub(super) initializer: Initializer,
+    pub(super) dtype: WeightDtype,
+}
+
+/// True for names of files that [`plan`] gives, whatever the model.
+pub(super) fn is_weights_file(name: &str) -> bool {
+    let shard = name.strip_prefix("model-").and_then(|rest| rest.strip_suffix(".safetensors"));
+    let is_number = |text: &str| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_shard = shard.and_then(|shard| shard.split_once("-of-"));
+    name == SINGLE
+        || name == INDEX
+        || is_shard.is_some_and(|(index, count)| is_number(index) && is_number(count))
+}
+
+/// Puts the tensors of `request` into files, in their order.
+pub(super) fn plan(request: &MergeRequest<'_>, fit: &AdapterFit) -> Result<Plan, MergeError> {
+    let mut shards: Vec<Vec<Stored>> = vec![Vec::new()];
+    let (mut shard_bytes, mut bytes) = (0, 0);
+    let mut bytes_by_dtype: Vec<(WeightDtype, u64)> = Vec::new();
+    for spec in request.tensors {
+        let stored = stored(request, fit, &spec.name)?;
+        let length = stored.initializer.byte_length();
+        if shard_bytes > 0 && shard_bytes + length > request.max_shard_bytes {
+            shards.push(Vec::new());
+            shard_bytes = 0;
+        }
+        shard_bytes += length;
+        bytes += length;
+        match bytes_by_dtype.iter_mut().find(|(dtype, _)| *dtype == stored.dtype) {
+            Some((_, sum)) => *sum += length,
+            None => bytes_by_dtype.push((stored.dtype, length)),
+        }
+        if let Some(shard) = shards.last_mut() {
+            shard.push(stored);
+        }
+    }
+    let count = shards.len();
+    let name = |index: usize| match count {
+        1 => SINGLE.to_owned(),
+        _ => format!("model-{:05}-of-{count:05}.safetensors", index + 1),
+    };
+    let shards = shards.into_iter().enumerate();
+    let shards = shards.map(|(index, tensors)| Shard { name: name(index), tensors }).collect();
+    let main_dtype = bytes_by_dtype.iter().max_by_key(|(_, sum)| *sum);
+    let main_dtype = main_dtype.map_or(WeightDtype::F32, |(dtype, _)| *dtype);
+    Ok(Plan { shards, bytes, main_dtype })
+}
+
+fn stored(request: &MergeRequest<'_>, fit: &AdapterFit, name: &str) -> Result<Stored, MergeError> {
+    let view = request.checkpoint.tensor(name).ok_or_else(|| MergeError::NoTensor {
+        tensor: name.to_owned(),
+        model: request.checkpoint.dir().to_owned(),
+    })?;
+    let module = name
+        .strip_suffix(".weight")
+        .filter(|module| fit.modules.binary_search_by(|adapted| adapted.as_str().cmp(module)).is_ok());
+    let source = match module {
+        Some(module) => Source::LoraMerged {
+            base: name.to_owned(),
+            a: lora_a_name(module),
+            b: lora_b_name(module),
+            scaling: request.adapter.config.scaling(),
+        },
+        None => Source::Tensor(name.to_owned()),
+    };
+    let dtype = request.dtype.unwrap_or(view.dtype);
+    let element = match dtype {
+        WeightDtype::F32 => ElementType::F32,
+        WeightDtype::F16 => ElementType::F16,
+        WeightDtype::Bf16 => ElementType::Bf16,
+    };
+    let recipe = Recipe { source, transposed: false };
+    let shape = view.shape.to_vec();
+    Ok(Stored { initializer: Initializer { name: name.to_owned(), element, shape, recipe }, dtype })
+}
+
+impl Shard {
+    /// The bytes before the data of the file: the length of the table, and the table.
+    pub(super) fn header(&self) -> Vec<u8> {
+        let mut table = Map::new();
+        table.insert("__metadata__".to_owned(), json!({"format": "pt"}));
+        let mut offset = 0;
+        for Stored { initializer, dtype } in &self.tensors {
+            let end = offset + initializer.byte_length();
+            let dtype = match dtype {
+                WeightDtype::F32 => "F32",
+                WeightDtype::F16 => "F16",
+                WeightDtype::Bf16 => "BF16",
+            };
+            let entry = json!({"dtype": dtype, "shape": initializer.shape, "data_offsets": [offset, end]});
+            table.insert(initializer.name.clone(), entry);
+            offset = end;
+        }
+        let mut text = Value::Object(table).to_string().into_bytes();
+        // Data starts at a multiple of 8 bytes, as the format's own writer has it.
+        text.resize(text.len().next_multiple_of(8), b' ');
+        let mut header = (text.len() as u64).to_le_bytes().to_vec();
+        header.append(&mut text);
+        header
+    }
+}
+
+impl Plan {
+    /// The text of the table of tensors, for a model in several files.
+    pub(super) fn index(&self) -> Option<String> {
+        if self.shards.len() < 2 {
+            return None;
+        }
+        let mut map = Map::new();
+        let mut parameters = 0;
+        for shard in &self.shards {
+            for Stored { initializer, .. } in &shard.tensors {
+                map.insert(initializer.name.clone(), Value::from(shard.name.as_str()));
+                parameters += initializer.shape.iter().product::<usize>();
+            }
+        }
+        let metadata = json!({"total_parameters": parameters, "total_size": self.bytes});
+        Some(format!("{:#}\n", json!({"metadata": metadata, "weight_map": map})))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_weights_are_known() {
+        for name in ["model.safetensors", INDEX, "model-00001-of-00003.safetensors"] {
+            assert!(is_weights_file(name), "{name}");
+        }
+        for name in ["model-1-of-3.safetensors", "model-00001-of-00003.bin", "adapter_model.safetensors", ""]
+        {
+            assert!(!is_weights_file(name), "{name}");
+        }
+    }
+}
