@@ -1,5 +1,6 @@
 //! The contract on bits: the adapter's bytes depend on the graph, the data and the seed; not on threads, micro-batches,
 //! caches or budgets.
+#![expect(clippy::unwrap_used, reason = "a helper of tests that cannot go on fails the test")]
 
 use gptjc_graphs::plan::{CompileOptions, Packing, Precision};
 use gptjc_runtime::data::window::Window;

@@ -119,6 +119,22 @@ fn what_steps_may_not_do_is_found() {
 }
 
 #[test]
+fn a_persistent_buffer_is_written_over_only_in_place() {
+    let square = TensorType::f32([Dim::fixed(16), Dim::fixed(16)]);
+    let with = |kernel: &str, attributes: crate::attributes::Attributes| {
+        let mut plan = plan();
+        plan.buffers = vec![Buffer::new("s", Memory::State, &square, 0)];
+        plan.persistent_bytes = 16 * ROW;
+        plan.entries[0].steps = vec![step(kernel, attributes, &[0, 0], &[0])];
+        verify::verify(&plan)
+    };
+    let none = crate::attributes::Attributes::new;
+    assert_eq!(with("add-f32-portable", none()), Ok(()));
+    let error = with("matmul-f32-portable", none().word("form", "nt")).unwrap_err().to_string();
+    assert!(error.ends_with("it writes result 0 over operand 0, which `matmul` may not"), "{error}");
+}
+
+#[test]
 fn buffers_that_cannot_be_are_found() {
     let error = refusal(|plan| plan.buffers[1].offset = 4);
     assert_eq!(error, "buffer 1 `m`: offset 4 is not a multiple of 64");

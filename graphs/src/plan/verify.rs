@@ -4,6 +4,7 @@
 //! - every step names a kernel of an op that exists, with attributes that the op takes, and buffers that exist;
 //! - operands and results have types that the op's shape rule gives;
 //! - every buffer is aligned and lies inside its region; no two persistent buffers overlap;
+//! - a step writes no buffer twice, and none that it reads but where the op may work in place;
 //! - weights, batch and control buffers are never written; a temporary is written before it is read;
 //! - while a temporary is live (from the step that writes it to the last that reads it), no other live temporary
 //!   overlaps it, but for a result that the op may write over an operand which nobody reads later.
@@ -125,8 +126,18 @@ fn check_step(plan: &Plan, step: &Step) -> Result<(), String> {
     if step.partition.rows == 0 {
         return Err("a tile has 0 rows".to_owned());
     }
-    for &id in &step.results {
+    for (index, &id) in step.results.iter().enumerate() {
         let buffer = &plan.buffers[id as usize];
+        if step.results[..index].contains(&id) {
+            return Err(format!("it writes buffer {id} twice"));
+        }
+        let mut sharing = step.operands.iter().enumerate().filter(|&(_, &operand)| operand == id);
+        if let Some((operand, _)) = sharing.find(|&(operand, _)| !op.in_place().contains(&(index, operand))) {
+            return Err(format!(
+                "it writes result {index} over operand {operand}, which `{}` may not",
+                op.name()
+            ));
+        }
         match buffer.memory() {
             Memory::Arena | Memory::Parameter | Memory::State | Memory::Result => {}
             memory @ (Memory::Weight | Memory::Batch | Memory::Control) => {

@@ -40,7 +40,7 @@ fn options(lora: bool) -> CompileOptions {
 fn check_round_trip(mut graphs: Vec<Graph>) {
     for passes in [Vec::new(), pipeline::passes(Precision::Bf16)] {
         for graph in &mut graphs {
-            pass_manager::run(&passes, graph).unwrap();
+            pass_manager::run(&passes, graph).unwrap_or_else(|error| panic!("{error}"));
             assert_eq!(verify(graph), Ok(()));
         }
         let text: String = graphs.iter().map(print).collect();
