@@ -3,9 +3,11 @@
 //! Reason: frozen weights are bf16 in the checkpoint and stay so in memory, and on CPUs with bf16 instructions both
 //! operands of a matmul must be bf16. Sums stay in f32.
 //!
-//!     %w: weight f32[N, K]                       %w: weight bf16[N, K]
-//!     %y = matmul %x, %w               =>        %b = cast %x {dtype = bf16}
-//!                                                %y = matmul %b, %w
+//! ```text
+//! %w: weight f32[N, K]                       %w: weight bf16[N, K]
+//! %y = matmul %x, %w               =>        %b = cast %x {dtype = bf16}
+//!                                            %y = matmul %b, %w
+//! ```
 //!
 //! and the table of an embedding becomes bf16. Where all parameters are trained, the f32 masters are cast as well.
 //! Adapters, thin products, norms, softmax, loss, residual sums and moments stay f32.

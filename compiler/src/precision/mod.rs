@@ -1,5 +1,5 @@
 //! The pass that decides where numbers are rounded to bf16.
 
-mod assign_precision;
+pub mod assign_precision;
 
 pub use assign_precision::AssignPrecision;

@@ -1,5 +1,5 @@
 //! Passes that make a graph smaller and leave its meaning alone.
 
-mod dead_code;
+pub mod dead_code;
 
 pub use dead_code::DeadCode;

@@ -13,7 +13,7 @@ mod step;
 pub mod text;
 pub mod verify;
 
-pub use buffer::{Buffer, Dimension, Memory};
+pub use buffer::{Buffer, Dimension, Memory, UnknownKind};
 pub use options::{CompileOptions, LoraOptions, ModelConfig, Packing, Precision, Target, Trainable};
 pub use step::{Attribute, EntryPoint, KernelId, Partition, Step, attribute};
 

@@ -134,6 +134,10 @@ mod tests {
 
     /// Each slot is a token of a sequence of its own, `WINDOW` rows of the cache each: `cache_slot`, `position`, and
     /// what lies in the band of each slot.
+    #[expect(
+        clippy::type_complexity,
+        reason = "operands, bound and mask, taken apart at once by each caller"
+    )]
     fn places(batch: &mut Batch, heads: usize) -> ([(TensorType, Tensor<f64>); 2], usize, Vec<bool>) {
         let slots = batch.extents().slots;
         let position = batch.indices(batch.slots(), WINDOW);

@@ -1,7 +1,9 @@
 //! A projection with its adapter, if it has one.
 //!
-//!     base = x · Wᵀ
-//!     y    = base + scaling · ((dropout(x) · Aᵀ) · Bᵀ)
+//! ```text
+//! base = x · Wᵀ
+//! y    = base + scaling · ((dropout(x) · Aᵀ) · Bᵀ)
+//! ```
 //!
 //! Source: Hu et al. 2021, LoRA; the order of operations is that of PEFT's `lora.Linear.forward`.
 
