@@ -11,7 +11,10 @@ use gptjc_graphs::plan::{Memory, Plan};
 use gptjc_runtime::adapter::Adapter;
 use gptjc_runtime::data::window::Window;
 use gptjc_runtime::machine;
-use gptjc_runtime::train::{LogEntry, Start, TrainOptions, Trainer, TrainerState, train};
+use gptjc_runtime::train::{
+    DATA_ORDER_FILE, DataOrder, LogEntry, Start, TRAINER_STATE_FILE, TrainOptions, Trainer, TrainerState,
+    train,
+};
 use gptjc_runtime::weights::Checkpoint;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -50,18 +53,18 @@ pub(crate) fn run(job: &JobFlags, plan: Option<&Path>, console: Console) -> Resu
         .map_err(|source| CliError::Train(source.into()))?;
     let mut state = run_training(&mut trainer, &windows, console)?;
     trainer.save(&job.output.output_dir).map_err(|source| CliError::Train(source.into()))?;
-    state.save(&job.output.output_dir.join(TRAINER_STATE))?;
+    state.save(&job.output.output_dir.join(TRAINER_STATE_FILE))?;
+    let order = DataOrder::after(trainer.options(), windows.len(), state.global_step);
+    let order = order.map_err(|source| CliError::Train(source.into()))?;
+    order.save(&job.output.output_dir.join(DATA_ORDER_FILE))?;
     if let Some(windows) = validation {
         // What was trained is safe by now, whatever happens here.
         evaluate(&mut trainer, &windows, &mut state, console)?;
-        state.save(&job.output.output_dir.join(TRAINER_STATE))?;
+        state.save(&job.output.output_dir.join(TRAINER_STATE_FILE))?;
     }
     console.line(&format!("wrote {}", job.output.output_dir.display()));
     Ok(())
 }
-
-/// Name of the file with the log.
-const TRAINER_STATE: &str = "trainer_state.json";
 
 fn load_adapter(path: &Path) -> Result<Adapter, CliError> {
     Adapter::load(path).map_err(|source| CliError::Adapter { path: path.to_owned(), source: source.into() })

@@ -9,7 +9,9 @@
 //! bits of decoding all at once.
 
 use super::check::{self, TypeError};
-use super::{AttributeError, Attributes, AutodiffError, EvalError, Operation, Real, Tensor, VjpContext};
+use super::{
+    AttributeError, Attributes, AutodiffError, EvalError, Operation, Real, Tensor, VjpContext, no_attributes,
+};
 use crate::shape::{Dim, Extent, Extents, TensorType};
 
 const INFERENCE_ONLY: &str = "it is for inference";
@@ -40,14 +42,7 @@ pub struct CacheStore;
 impl Operation for CacheStore {
     const NAME: &'static str = "cache_store";
 
-    fn from_attributes(attributes: &Attributes) -> Result<Self, AttributeError> {
-        attributes.only(&[])?;
-        Ok(Self)
-    }
-
-    fn attributes(&self) -> Attributes {
-        Attributes::new()
-    }
+    no_attributes!();
 
     fn infer(&self, operands: &[&TensorType]) -> Result<Vec<TensorType>, TypeError> {
         let [cache, x, cache_slot] = check::operands(operands)?;
@@ -170,14 +165,7 @@ pub struct CachedSoftmax;
 impl Operation for CachedSoftmax {
     const NAME: &'static str = "cached_softmax";
 
-    fn from_attributes(attributes: &Attributes) -> Result<Self, AttributeError> {
-        attributes.only(&[])?;
-        Ok(Self)
-    }
-
-    fn attributes(&self) -> Attributes {
-        Attributes::new()
-    }
+    no_attributes!();
 
     fn infer(&self, operands: &[&TensorType]) -> Result<Vec<TensorType>, TypeError> {
         let [s, position] = check::operands(operands)?;
@@ -228,14 +216,7 @@ pub struct CachedMix;
 impl Operation for CachedMix {
     const NAME: &'static str = "cached_mix";
 
-    fn from_attributes(attributes: &Attributes) -> Result<Self, AttributeError> {
-        attributes.only(&[])?;
-        Ok(Self)
-    }
-
-    fn attributes(&self) -> Attributes {
-        Attributes::new()
-    }
+    no_attributes!();
 
     fn infer(&self, operands: &[&TensorType]) -> Result<Vec<TensorType>, TypeError> {
         let [p, cache, cache_slot, position] = check::operands(operands)?;

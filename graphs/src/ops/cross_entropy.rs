@@ -7,7 +7,7 @@
 //! Does not: take the mean. Rows are summed per window, and divided once by the labelled tokens of the step.
 
 use super::check::{self, TypeError};
-use super::{AttributeError, Attributes, AutodiffError, EvalError, Operation, Real, Tensor, VjpContext};
+use super::{AutodiffError, EvalError, Operation, Real, Tensor, VjpContext, no_attributes};
 use crate::autodiff::ONLY_IN_GRADIENTS;
 use crate::interp::index_below;
 use crate::shape::{Extents, TensorType};
@@ -22,14 +22,7 @@ pub struct CrossEntropy;
 impl Operation for CrossEntropy {
     const NAME: &'static str = "cross_entropy";
 
-    fn from_attributes(attributes: &Attributes) -> Result<Self, AttributeError> {
-        attributes.only(&[])?;
-        Ok(Self)
-    }
-
-    fn attributes(&self) -> Attributes {
-        Attributes::new()
-    }
+    no_attributes!();
 
     fn infer(&self, operands: &[&TensorType]) -> Result<Vec<TensorType>, TypeError> {
         let [logits, labels] = check::operands(operands)?;
@@ -91,14 +84,7 @@ pub struct CrossEntropyGrad;
 impl Operation for CrossEntropyGrad {
     const NAME: &'static str = "cross_entropy_grad";
 
-    fn from_attributes(attributes: &Attributes) -> Result<Self, AttributeError> {
-        attributes.only(&[])?;
-        Ok(Self)
-    }
-
-    fn attributes(&self) -> Attributes {
-        Attributes::new()
-    }
+    no_attributes!();
 
     fn infer(&self, operands: &[&TensorType]) -> Result<Vec<TensorType>, TypeError> {
         let [dnll, logits, labels, lse] = check::operands(operands)?;

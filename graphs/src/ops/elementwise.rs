@@ -4,7 +4,9 @@
 
 use super::check::{self, TypeError};
 use super::window::WindowSum;
-use super::{AttributeError, Attributes, AutodiffError, EvalError, Operation, Real, Tensor, VjpContext};
+use super::{
+    AttributeError, Attributes, AutodiffError, EvalError, Operation, Real, Tensor, VjpContext, no_attributes,
+};
 use crate::dtype::DType;
 use crate::shape::{Extents, TensorType};
 
@@ -15,14 +17,7 @@ pub struct Add;
 impl Operation for Add {
     const NAME: &'static str = "add";
 
-    fn from_attributes(attributes: &Attributes) -> Result<Self, AttributeError> {
-        attributes.only(&[])?;
-        Ok(Self)
-    }
-
-    fn attributes(&self) -> Attributes {
-        Attributes::new()
-    }
+    no_attributes!();
 
     fn infer(&self, operands: &[&TensorType]) -> Result<Vec<TensorType>, TypeError> {
         let [a, b] = check::operands(operands)?;
@@ -66,14 +61,7 @@ pub struct BiasAdd;
 impl Operation for BiasAdd {
     const NAME: &'static str = "bias_add";
 
-    fn from_attributes(attributes: &Attributes) -> Result<Self, AttributeError> {
-        attributes.only(&[])?;
-        Ok(Self)
-    }
-
-    fn attributes(&self) -> Attributes {
-        Attributes::new()
-    }
+    no_attributes!();
 
     fn infer(&self, operands: &[&TensorType]) -> Result<Vec<TensorType>, TypeError> {
         let [x, b] = check::operands(operands)?;

@@ -6,7 +6,9 @@
 
 use super::check::{self, TypeError};
 use super::window::ranges;
-use super::{AttributeError, Attributes, AutodiffError, EvalError, Operation, Real, Tensor, VjpContext};
+use super::{
+    AttributeError, Attributes, AutodiffError, EvalError, Operation, Real, Tensor, VjpContext, no_attributes,
+};
 use crate::autodiff::ONLY_IN_GRADIENTS;
 use crate::interp::index_below;
 use crate::shape::{Dim, Extent, Extents, TensorType};
@@ -18,14 +20,7 @@ pub struct Embedding;
 impl Operation for Embedding {
     const NAME: &'static str = "embedding";
 
-    fn from_attributes(attributes: &Attributes) -> Result<Self, AttributeError> {
-        attributes.only(&[])?;
-        Ok(Self)
-    }
-
-    fn attributes(&self) -> Attributes {
-        Attributes::new()
-    }
+    no_attributes!();
 
     fn infer(&self, operands: &[&TensorType]) -> Result<Vec<TensorType>, TypeError> {
         let [table, tokens] = check::operands(operands)?;

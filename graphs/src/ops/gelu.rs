@@ -5,7 +5,7 @@
 //! Numerics: element by element, each operation rounded in f32; a bf16 result is rounded once.
 
 use super::check::{self, TypeError};
-use super::{AttributeError, Attributes, AutodiffError, EvalError, Operation, Real, Tensor, VjpContext};
+use super::{AutodiffError, EvalError, Operation, Real, Tensor, VjpContext, no_attributes};
 use crate::autodiff::ONLY_IN_GRADIENTS;
 use crate::shape::{Extents, TensorType};
 
@@ -22,14 +22,7 @@ pub struct GeluTanh;
 impl Operation for GeluTanh {
     const NAME: &'static str = "gelu_tanh";
 
-    fn from_attributes(attributes: &Attributes) -> Result<Self, AttributeError> {
-        attributes.only(&[])?;
-        Ok(Self)
-    }
-
-    fn attributes(&self) -> Attributes {
-        Attributes::new()
-    }
+    no_attributes!();
 
     fn infer(&self, operands: &[&TensorType]) -> Result<Vec<TensorType>, TypeError> {
         let [x] = check::operands(operands)?;
@@ -76,14 +69,7 @@ pub struct GeluTanhGrad;
 impl Operation for GeluTanhGrad {
     const NAME: &'static str = "gelu_tanh_grad";
 
-    fn from_attributes(attributes: &Attributes) -> Result<Self, AttributeError> {
-        attributes.only(&[])?;
-        Ok(Self)
-    }
-
-    fn attributes(&self) -> Attributes {
-        Attributes::new()
-    }
+    no_attributes!();
 
     fn infer(&self, operands: &[&TensorType]) -> Result<Vec<TensorType>, TypeError> {
         let [dy, x] = check::operands(operands)?;

@@ -8,7 +8,9 @@
 
 use super::check::{self, TypeError};
 use super::window::ranges;
-use super::{AttributeError, Attributes, AutodiffError, EvalError, Operation, Real, Tensor, VjpContext};
+use super::{
+    AttributeError, Attributes, AutodiffError, EvalError, Operation, Real, Tensor, VjpContext, no_attributes,
+};
 use crate::autodiff::ONLY_IN_GRADIENTS;
 use crate::shape::{Extent, Extents, TensorType};
 
@@ -110,14 +112,7 @@ pub struct LayerNormGrad;
 impl Operation for LayerNormGrad {
     const NAME: &'static str = "layer_norm_grad";
 
-    fn from_attributes(attributes: &Attributes) -> Result<Self, AttributeError> {
-        attributes.only(&[])?;
-        Ok(Self)
-    }
-
-    fn attributes(&self) -> Attributes {
-        Attributes::new()
-    }
+    no_attributes!();
 
     fn infer(&self, operands: &[&TensorType]) -> Result<Vec<TensorType>, TypeError> {
         let [dy, x, weight, mean, rstd] = check::operands(operands)?;
@@ -172,14 +167,7 @@ pub struct LayerNormParamGrad;
 impl Operation for LayerNormParamGrad {
     const NAME: &'static str = "layer_norm_param_grad";
 
-    fn from_attributes(attributes: &Attributes) -> Result<Self, AttributeError> {
-        attributes.only(&[])?;
-        Ok(Self)
-    }
-
-    fn attributes(&self) -> Attributes {
-        Attributes::new()
-    }
+    no_attributes!();
 
     fn infer(&self, operands: &[&TensorType]) -> Result<Vec<TensorType>, TypeError> {
         let [dy, x, mean, rstd, table] = check::operands(operands)?;

@@ -7,7 +7,7 @@
 
 use super::check::{self, TypeError};
 use super::segment_matmul::{segment_operands, segment_starts};
-use super::{AttributeError, Attributes, AutodiffError, EvalError, Operation, Real, Tensor, VjpContext};
+use super::{AutodiffError, EvalError, Operation, Real, Tensor, VjpContext, no_attributes};
 use crate::autodiff::ONLY_IN_GRADIENTS;
 use crate::shape::{Extents, TensorType};
 
@@ -19,14 +19,7 @@ pub struct MaskedSoftmax;
 impl Operation for MaskedSoftmax {
     const NAME: &'static str = "masked_softmax";
 
-    fn from_attributes(attributes: &Attributes) -> Result<Self, AttributeError> {
-        attributes.only(&[])?;
-        Ok(Self)
-    }
-
-    fn attributes(&self) -> Attributes {
-        Attributes::new()
-    }
+    no_attributes!();
 
     fn infer(&self, operands: &[&TensorType]) -> Result<Vec<TensorType>, TypeError> {
         let [s, segment, segment_table] = check::operands(operands)?;
@@ -85,14 +78,7 @@ pub struct MaskedSoftmaxGrad;
 impl Operation for MaskedSoftmaxGrad {
     const NAME: &'static str = "masked_softmax_grad";
 
-    fn from_attributes(attributes: &Attributes) -> Result<Self, AttributeError> {
-        attributes.only(&[])?;
-        Ok(Self)
-    }
-
-    fn attributes(&self) -> Attributes {
-        Attributes::new()
-    }
+    no_attributes!();
 
     fn infer(&self, operands: &[&TensorType]) -> Result<Vec<TensorType>, TypeError> {
         let [dp, p, segment, segment_table] = check::operands(operands)?;

@@ -6,7 +6,9 @@
 //! on the row's place. Operands may be bf16; sums and results are f32.
 
 use super::check::{self, TypeError};
-use super::{AttributeError, Attributes, AutodiffError, EvalError, Operation, Real, Tensor, VjpContext};
+use super::{
+    AttributeError, Attributes, AutodiffError, EvalError, Operation, Real, Tensor, VjpContext, no_attributes,
+};
 use crate::autodiff::ONLY_IN_GRADIENTS;
 use crate::shape::{Dim, Extent, Extents, TensorType};
 
@@ -140,14 +142,7 @@ pub struct WindowMatmul;
 impl Operation for WindowMatmul {
     const NAME: &'static str = "window_matmul";
 
-    fn from_attributes(attributes: &Attributes) -> Result<Self, AttributeError> {
-        attributes.only(&[])?;
-        Ok(Self)
-    }
-
-    fn attributes(&self) -> Attributes {
-        Attributes::new()
-    }
+    no_attributes!();
 
     fn infer(&self, operands: &[&TensorType]) -> Result<Vec<TensorType>, TypeError> {
         let [y, x, table] = check::operands(operands)?;

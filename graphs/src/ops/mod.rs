@@ -75,6 +75,23 @@ pub trait Operation: Clone + std::fmt::Debug + PartialEq {
     fn in_place(&self) -> &'static [(usize, usize)];
 }
 
+/// The two methods of an op without attributes.
+macro_rules! no_attributes {
+    () => {
+        fn from_attributes(
+            attributes: &$crate::attributes::Attributes,
+        ) -> Result<Self, $crate::attributes::AttributeError> {
+            attributes.only(&[])?;
+            Ok(Self)
+        }
+
+        fn attributes(&self) -> $crate::attributes::Attributes {
+            $crate::attributes::Attributes::new()
+        }
+    };
+}
+pub(crate) use no_attributes;
+
 macro_rules! op_set {
     ($($variant:ident = $path:path),+ $(,)?) => {
         /// An op.

@@ -7,7 +7,7 @@
 
 use super::check::{self, TypeError};
 use super::window::TERMINAL;
-use super::{AttributeError, Attributes, AutodiffError, EvalError, Operation, Real, Tensor, VjpContext};
+use super::{AutodiffError, EvalError, Operation, Real, Tensor, VjpContext, no_attributes};
 use crate::hyper;
 use crate::shape::{Dim, Extents, TensorType};
 
@@ -26,14 +26,7 @@ pub struct SumSquares;
 impl Operation for SumSquares {
     const NAME: &'static str = "sum_squares";
 
-    fn from_attributes(attributes: &Attributes) -> Result<Self, AttributeError> {
-        attributes.only(&[])?;
-        Ok(Self)
-    }
-
-    fn attributes(&self) -> Attributes {
-        Attributes::new()
-    }
+    no_attributes!();
 
     fn infer(&self, operands: &[&TensorType]) -> Result<Vec<TensorType>, TypeError> {
         let [g] = check::operands(operands)?;
@@ -78,14 +71,7 @@ pub struct ClipScale;
 impl Operation for ClipScale {
     const NAME: &'static str = "clip_scale";
 
-    fn from_attributes(attributes: &Attributes) -> Result<Self, AttributeError> {
-        attributes.only(&[])?;
-        Ok(Self)
-    }
-
-    fn attributes(&self) -> Attributes {
-        Attributes::new()
-    }
+    no_attributes!();
 
     fn infer(&self, operands: &[&TensorType]) -> Result<Vec<TensorType>, TypeError> {
         let [totals, hyper, first, rest @ ..] = operands else {
@@ -143,14 +129,7 @@ pub struct AdamW;
 impl Operation for AdamW {
     const NAME: &'static str = "adamw";
 
-    fn from_attributes(attributes: &Attributes) -> Result<Self, AttributeError> {
-        attributes.only(&[])?;
-        Ok(Self)
-    }
-
-    fn attributes(&self) -> Attributes {
-        Attributes::new()
-    }
+    no_attributes!();
 
     fn infer(&self, operands: &[&TensorType]) -> Result<Vec<TensorType>, TypeError> {
         let [p, g, m, v, scale, hyper] = check::operands(operands)?;

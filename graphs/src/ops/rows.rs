@@ -5,7 +5,9 @@
 //! Numerics: exact.
 
 use super::check::{self, TypeError};
-use super::{AttributeError, Attributes, AutodiffError, EvalError, Operation, Real, Tensor, VjpContext};
+use super::{
+    AttributeError, Attributes, AutodiffError, EvalError, Operation, Real, Tensor, VjpContext, no_attributes,
+};
 use crate::interp::index_below;
 use crate::shape::{Dim, Extent, Extents, TensorType};
 
@@ -16,14 +18,7 @@ pub struct GatherRows;
 impl Operation for GatherRows {
     const NAME: &'static str = "gather_rows";
 
-    fn from_attributes(attributes: &Attributes) -> Result<Self, AttributeError> {
-        attributes.only(&[])?;
-        Ok(Self)
-    }
-
-    fn attributes(&self) -> Attributes {
-        Attributes::new()
-    }
+    no_attributes!();
 
     fn infer(&self, operands: &[&TensorType]) -> Result<Vec<TensorType>, TypeError> {
         let [x, labelled] = check::operands(operands)?;

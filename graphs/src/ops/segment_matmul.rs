@@ -10,7 +10,9 @@
 //! Does not: scale, or mask beyond the band: outside of it scores are 0 and [`super::masked_softmax`] does not look.
 
 use super::check::{self, TypeError};
-use super::{AttributeError, Attributes, AutodiffError, EvalError, Operation, Real, Tensor, VjpContext};
+use super::{
+    AttributeError, Attributes, AutodiffError, EvalError, Operation, Real, Tensor, VjpContext, no_attributes,
+};
 use crate::autodiff::ONLY_IN_GRADIENTS;
 use crate::entities::ValueId;
 use crate::shape::{Dim, Extent, Extents, TensorType};
@@ -164,14 +166,7 @@ pub struct SegmentMix;
 impl Operation for SegmentMix {
     const NAME: &'static str = "segment_mix";
 
-    fn from_attributes(attributes: &Attributes) -> Result<Self, AttributeError> {
-        attributes.only(&[])?;
-        Ok(Self)
-    }
-
-    fn attributes(&self) -> Attributes {
-        Attributes::new()
-    }
+    no_attributes!();
 
     fn infer(&self, operands: &[&TensorType]) -> Result<Vec<TensorType>, TypeError> {
         let [p, v, segment, segment_table] = check::operands(operands)?;
@@ -219,14 +214,7 @@ pub struct SegmentMixTransposed;
 impl Operation for SegmentMixTransposed {
     const NAME: &'static str = "segment_mix_transposed";
 
-    fn from_attributes(attributes: &Attributes) -> Result<Self, AttributeError> {
-        attributes.only(&[])?;
-        Ok(Self)
-    }
-
-    fn attributes(&self) -> Attributes {
-        Attributes::new()
-    }
+    no_attributes!();
 
     fn infer(&self, operands: &[&TensorType]) -> Result<Vec<TensorType>, TypeError> {
         SegmentMix.infer(operands) // the same operands and result

@@ -11,7 +11,7 @@
 //! Does not: divide. What is finished is a sum; [`super::optimizer::ClipScale`] divides it by the labelled tokens.
 
 use super::check::{self, TypeError};
-use super::{AttributeError, Attributes, AutodiffError, EvalError, Operation, Real, Tensor, VjpContext};
+use super::{AutodiffError, EvalError, Operation, Real, Tensor, VjpContext, no_attributes};
 use crate::dtype::DType;
 use crate::shape::{Dim, Extent, Extents, TensorType};
 use std::ops::Range;
@@ -53,14 +53,7 @@ pub struct WindowSum;
 impl Operation for WindowSum {
     const NAME: &'static str = "window_sum";
 
-    fn from_attributes(attributes: &Attributes) -> Result<Self, AttributeError> {
-        attributes.only(&[])?;
-        Ok(Self)
-    }
-
-    fn attributes(&self) -> Attributes {
-        Attributes::new()
-    }
+    no_attributes!();
 
     fn infer(&self, operands: &[&TensorType]) -> Result<Vec<TensorType>, TypeError> {
         let [x, table] = check::operands(operands)?;
@@ -118,14 +111,7 @@ pub struct TreeAccumulate;
 impl Operation for TreeAccumulate {
     const NAME: &'static str = "tree_accumulate";
 
-    fn from_attributes(attributes: &Attributes) -> Result<Self, AttributeError> {
-        attributes.only(&[])?;
-        Ok(Self)
-    }
-
-    fn attributes(&self) -> Attributes {
-        Attributes::new()
-    }
+    no_attributes!();
 
     fn infer(&self, operands: &[&TensorType]) -> Result<Vec<TensorType>, TypeError> {
         let [stack, sums, counter] = check::operands(operands)?;
@@ -186,14 +172,7 @@ pub struct TreeFinish;
 impl Operation for TreeFinish {
     const NAME: &'static str = "tree_finish";
 
-    fn from_attributes(attributes: &Attributes) -> Result<Self, AttributeError> {
-        attributes.only(&[])?;
-        Ok(Self)
-    }
-
-    fn attributes(&self) -> Attributes {
-        Attributes::new()
-    }
+    no_attributes!();
 
     fn infer(&self, operands: &[&TensorType]) -> Result<Vec<TensorType>, TypeError> {
         let [stack, totals] = check::operands(operands)?;

@@ -107,7 +107,7 @@ fn names_round_trip() {
         assert_eq!(packing.to_string().parse(), Ok(packing));
     }
     let error = "block".parse::<Packing>().unwrap_err().to_string();
-    assert_eq!(error, "`block` is no packing, expected concat, segments or pad");
+    assert_eq!(error, "expected one of concat, segments, pad, found `block`");
 }
 
 /// First fit as one would write it down: the oracle for the tree.

@@ -1,7 +1,8 @@
 //! A whole training run.
 
+use super::data_order::sampler_options;
 use super::{LinearSchedule, LogEntry, StepReport, TrainError, Trainer, TrainerState};
-use crate::data::sampler::{Duration, Sampler, SamplerOptions};
+use crate::data::sampler::Sampler;
 use crate::data::window::Window;
 
 /// Who is told how a run goes on.
@@ -24,18 +25,7 @@ pub fn train(
     observer: &mut dyn Observer,
 ) -> Result<TrainerState, TrainError> {
     let options = trainer.options().clone();
-    let duration = match options.max_steps {
-        Some(steps) => Duration::Steps(steps),
-        None => Duration::Epochs(options.num_train_epochs),
-    };
-    let mut sampler = Sampler::new(SamplerOptions {
-        windows: windows.len(),
-        batch: options.per_device_train_batch_size,
-        accumulation: options.gradient_accumulation_steps,
-        seed: options.seed,
-        shuffle: options.shuffle,
-        duration,
-    })?;
+    let mut sampler = Sampler::new(sampler_options(&options, windows.len()))?;
     let total_steps = sampler.total_steps();
     let epochs = total_steps.div_ceil(sampler.steps_per_epoch().max(1));
     let schedule =

@@ -5,6 +5,7 @@
 //!
 //! Does not: print. What a person is to see goes to an [`Observer`].
 
+mod data_order;
 mod error;
 mod hyper_parameters;
 mod job;
@@ -14,6 +15,7 @@ mod schedule;
 mod trainer;
 mod trainer_state;
 
+pub use data_order::{DATA_ORDER_FILE, DataOrder, DataOrderError};
 pub use error::TrainError;
 pub use job::{Observer, train};
 pub use options::TrainOptions;
