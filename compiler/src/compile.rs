@@ -82,7 +82,7 @@ fn within_budget(plan: Plan, options: &CompileOptions, micro_batch: u64) -> Resu
 ///
 /// # Errors
 /// [`CompileError`] if an option is out of its range.
-pub fn compile_with_micro_batch(options: &CompileOptions, micro_batch: usize) -> Result<Plan, CompileError> {
+fn compile_with_micro_batch(options: &CompileOptions, micro_batch: usize) -> Result<Plan, CompileError> {
     let program = training_program(options, micro_batch)?;
     let mut options = options.clone();
     options.micro_batch = micro_batch as u64;

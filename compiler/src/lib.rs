@@ -15,5 +15,5 @@ pub mod pipeline;
 pub mod precision;
 pub mod simplify;
 
-pub use compile::{MemoryNeed, compile, compile_with_micro_batch};
+pub use compile::{MemoryNeed, compile};
 pub use error::CompileError;
