@@ -8,6 +8,7 @@ pub mod diagnosis;
 pub mod executor;
 pub mod export;
 pub mod files;
+pub mod isa;
 pub mod kernels;
 pub mod machine;
 pub mod memory;

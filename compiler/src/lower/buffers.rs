@@ -3,7 +3,7 @@
 use crate::CompileError;
 use crate::memory::arena::Block;
 use crate::memory::liveness::{LiveRange, last_reads, live_ranges};
-use gptjc_graphs::entities::{Entity, ValueId};
+use gptjc_graphs::entities::{Entity, NodeId, ValueId};
 use gptjc_graphs::graph::{Graph, Node, Role};
 use gptjc_graphs::plan::{Buffer, Memory};
 use gptjc_graphs::shape::TensorType;
@@ -52,11 +52,18 @@ pub(super) struct Assignment {
     buffer_of_value: Vec<Option<u32>>,
     pub(super) blocks: Vec<Block>,
     pub(super) block_of_buffer: BTreeMap<u32, usize>,
+    /// Workspace of each node that has some.
+    workspaces: BTreeMap<NodeId, Vec<u32>>,
 }
 
 impl Assignment {
     pub(super) fn buffer(&self, value: ValueId) -> u32 {
         self.buffer_of_value[value.index()].unwrap_or(u32::MAX) // the plan's verifier refuses it
+    }
+
+    /// The buffers of a node's workspace.
+    pub(super) fn workspace(&self, node: NodeId) -> &[u32] {
+        self.workspaces.get(&node).map_or(&[], Vec::as_slice)
     }
 }
 
@@ -95,7 +102,12 @@ pub(super) fn assign(graph: &Graph, table: &mut BufferTable) -> Result<Assignmen
         }
         buffer_of_value[output.value.index()] = buffer;
     }
-    let mut assignment = Assignment { buffer_of_value, blocks: Vec::new(), block_of_buffer: BTreeMap::new() };
+    let mut assignment = Assignment {
+        buffer_of_value,
+        blocks: Vec::new(),
+        block_of_buffer: BTreeMap::new(),
+        workspaces: BTreeMap::new(),
+    };
     assign_temporaries(graph, table, &mut assignment);
     Ok(assignment)
 }
@@ -130,7 +142,14 @@ fn check_update(
 /// Gives each temporary a block: that of an operand that it may be written over, or a new one.
 fn assign_temporaries(graph: &Graph, table: &mut BufferTable, assignment: &mut Assignment) {
     let ranges = live_ranges(graph);
-    for (step, (_, node)) in graph.nodes().enumerate() {
+    for (step, (id, node)) in graph.nodes().enumerate() {
+        for ty in node.op.workspace(&graph.operand_types(node), &graph.result_types(node)) {
+            let buffer = table.push(Buffer::new(&node.module, Memory::Arena, &ty, 0));
+            let range = LiveRange { first: step, last: step };
+            assignment.blocks.push(Block { bytes: ty.bytes() as u64, range });
+            assignment.block_of_buffer.insert(buffer, assignment.blocks.len() - 1);
+            assignment.workspaces.entry(id).or_default().push(buffer);
+        }
         let mut taken = Vec::new(); // blocks that a result of this node already took over
         for (index, &result) in node.results.iter().enumerate() {
             let Some(range) = ranges[result.index()] else { continue };

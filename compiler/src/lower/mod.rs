@@ -10,6 +10,7 @@ mod partition;
 use crate::CompileError;
 use crate::memory::arena;
 use buffers::{Assignment, BufferTable};
+use gptjc_graphs::entities::NodeId;
 use gptjc_graphs::graph::{Graph, Node};
 use gptjc_graphs::plan::{
     ALIGNMENT, CompileOptions, EntryPoint, FORMAT_VERSION, KernelId, Memory, Plan, Step, Target,
@@ -61,11 +62,11 @@ fn place_persistent(table: &mut BufferTable) -> u64 {
 }
 
 fn entry(graph: &Graph, assignment: &Assignment, target: &Target) -> EntryPoint {
-    let steps = graph.nodes().map(|(_, node)| step(graph, node, assignment, target)).collect();
+    let steps = graph.nodes().map(|(id, node)| step(graph, id, node, assignment, target)).collect();
     EntryPoint { name: graph.name.clone(), steps, live_bytes: arena::live_bytes(&assignment.blocks) }
 }
 
-fn step(graph: &Graph, node: &Node, assignment: &Assignment, target: &Target) -> Step {
+fn step(graph: &Graph, id: NodeId, node: &Node, assignment: &Assignment, target: &Target) -> Step {
     let bytes = |values: &[_]| values.iter().map(|&value| graph.ty(value).bytes() as u64).sum::<u64>();
     Step {
         kernel: kernel_id(graph, node, target).to_string(),
@@ -76,6 +77,7 @@ fn step(graph: &Graph, node: &Node, assignment: &Assignment, target: &Target) ->
         module: node.module.clone(),
         flops: graph.node_flops(node),
         bytes: bytes(&node.operands) + bytes(&node.results),
+        workspace: assignment.workspace(id).to_vec(),
     }
 }
 

@@ -70,6 +70,11 @@ pub trait Operation: Clone + std::fmt::Debug + PartialEq {
     /// division is one.
     fn flops(&self, operands: &[&TensorType], results: &[&TensorType]) -> u64;
 
+    /// Memory that a kernel needs besides operands and results, shared by its threads and undefined before and after.
+    fn workspace(&self, _operands: &[&TensorType], _results: &[&TensorType]) -> Vec<TensorType> {
+        Vec::new()
+    }
+
     /// Pairs (result, operand) that may share memory: the kernel reads each element of the operand before it writes
     /// that element of the result, and no other element of the result depends on it afterwards.
     fn in_place(&self) -> &'static [(usize, usize)];
@@ -157,6 +162,11 @@ macro_rules! op_set {
             /// See [`Operation::flops`].
             pub fn flops(&self, operands: &[&TensorType], results: &[&TensorType]) -> u64 {
                 match self { $(Op::$variant(op) => op.flops(operands, results),)+ }
+            }
+
+            /// See [`Operation::workspace`].
+            pub fn workspace(&self, operands: &[&TensorType], results: &[&TensorType]) -> Vec<TensorType> {
+                match self { $(Op::$variant(op) => op.workspace(operands, results),)+ }
             }
 
             /// See [`Operation::in_place`].

@@ -8,12 +8,14 @@
 
 pub mod artifact;
 mod buffer;
+mod isa;
 mod options;
 mod step;
 pub mod text;
 pub mod verify;
 
 pub use buffer::{Buffer, Dimension, Memory, UnknownKind};
+pub use isa::Isa;
 pub use options::{CompileOptions, LoraOptions, ModelConfig, Packing, Precision, Target, Trainable};
 pub use step::{Attribute, EntryPoint, KernelId, Partition, Step, attribute};
 

@@ -95,6 +95,9 @@ pub struct Step {
     /// Bytes read and written at the bounds, each operand and result once.
     #[prost(uint64, tag = "8")]
     pub bytes: u64,
+    /// Temporaries that the step alone uses, by index: [`Operation::workspace`](crate::ops::Operation::workspace).
+    #[prost(uint32, repeated, tag = "9")]
+    pub workspace: Vec<u32>,
 }
 
 impl Step {

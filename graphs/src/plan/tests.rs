@@ -20,6 +20,7 @@ fn step(kernel: &str, attributes: crate::attributes::Attributes, operands: &[u32
         module: "m".to_owned(),
         flops: 1,
         bytes: 2,
+        workspace: Vec::new(),
     }
 }
 

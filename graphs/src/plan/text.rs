@@ -49,6 +49,9 @@ fn print_step(plan: &Plan, index: usize, step: &Step, out: &mut impl Write) -> f
     if !attributes.is_empty() {
         write!(out, " {{{attributes}}}")?;
     }
+    if !step.workspace.is_empty() {
+        write!(out, " workspace {}", names(&step.workspace))?;
+    }
     write!(out, " tile {}x{}", step.partition.rows, step.partition.columns)?;
     if !step.module.is_empty() {
         write!(out, " @ {}", step.module)?;

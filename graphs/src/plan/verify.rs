@@ -123,6 +123,14 @@ fn check_step(plan: &Plan, step: &Step) -> Result<(), String> {
     if expected != results {
         return Err(format!("expected results {}, found {}", list(&expected), list(&results)));
     }
+    let workspace = types(&step.workspace)?;
+    let expected = op.workspace(&operands.iter().collect::<Vec<_>>(), &results.iter().collect::<Vec<_>>());
+    if expected != workspace {
+        return Err(format!("expected workspace {}, found {}", list(&expected), list(&workspace)));
+    }
+    if let Some(id) = step.workspace.iter().find(|&&id| plan.buffers[id as usize].memory() != Memory::Arena) {
+        return Err(format!("its workspace {id} is no temporary"));
+    }
     if step.partition.rows == 0 {
         return Err("a tile has 0 rows".to_owned());
     }
@@ -175,7 +183,7 @@ fn lifetimes(plan: &Plan, entry: &EntryPoint) -> Result<BTreeMap<u32, (usize, us
                 }
             }
         }
-        for id in step.results.iter().filter(is_temporary) {
+        for id in step.results.iter().filter(is_temporary).chain(&step.workspace) {
             if lives.insert(*id, (index, index)).is_some() {
                 return Err(step_error(entry, index, format!("temporary {id} is written twice")));
             }

@@ -130,6 +130,7 @@ fn bind_step(step: &Step, views: &[View]) -> Result<Box<dyn Kernel>, kernels::Ke
         partition: step.partition,
         operands: of(&step.operands),
         results: of(&step.results),
+        workspace: of(&step.workspace),
     };
     kernels::bind(&call)
 }

@@ -1,9 +1,10 @@
 //! The team: threads that run an entry point together.
 //!
-//! A run is announced under a lock, once; inside it threads claim tiles from one atomic counter a step and meet at a
-//! barrier after each step. A thread that waits spins for a while and then yields its core, because machines are shared.
+//! A run is announced under a lock, once; inside it threads claim tiles from one atomic counter a phase of a step and
+//! meet at a barrier after each. A thread that waits spins for a while and then yields its core, because machines are shared.
 
-use super::Bound;
+use super::{Bound, BoundEntry};
+use crate::kernels::Kernel;
 use gptjc_graphs::shape::Extents;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -28,7 +29,7 @@ struct Shared {
     threads: usize,
     job: Mutex<Job>,
     announced: Condvar,
-    /// Next tile of each step.
+    /// Next tile of each phase of the steps of an entry point.
     tiles: Vec<AtomicUsize>,
     arrived: AtomicUsize,
     generation: AtomicUsize,
@@ -48,13 +49,16 @@ impl Team {
     /// Starts `threads - 1` threads; at least the caller's own takes part.
     pub(super) fn new(threads: usize, bound: &Arc<Bound>) -> Result<Self, std::io::Error> {
         let threads = threads.max(1);
-        let steps = bound.entries.iter().map(|entry| entry.kernels.len()).max().unwrap_or(0);
+        let phases = |entry: &BoundEntry| -> usize {
+            entry.kernels.iter().map(|kernel| kernel.phases(&entry.bounds)).sum()
+        };
+        let phases = bound.entries.iter().map(phases).max().unwrap_or(0);
         let shared = Arc::new(Shared {
             bound: Arc::clone(bound),
             threads,
             job: Mutex::new(Job { epoch: 0, entry: 0, extents: Extents::default(), stop: false }),
             announced: Condvar::new(),
-            tiles: (0..steps).map(|_| AtomicUsize::new(0)).collect(),
+            tiles: (0..phases).map(|_| AtomicUsize::new(0)).collect(),
             arrived: AtomicUsize::new(0),
             generation: AtomicUsize::new(0),
             panicked: AtomicBool::new(false),
@@ -123,29 +127,39 @@ fn work(shared: &Shared) {
     }
 }
 
-/// This thread's part of a run: some tiles of every step.
+/// This thread's part of a run: some tiles of every phase of every step.
 fn run_entry(shared: &Shared, entry: usize, extents: &Extents, scratch: &mut [f32]) {
-    for (kernel, next) in shared.bound.entries[entry].kernels.iter().zip(&shared.tiles) {
-        let tiles = kernel.tiles(extents);
-        let outcome = catch_unwind(AssertUnwindSafe(|| {
-            loop {
-                let tile = next.fetch_add(1, Ordering::Relaxed);
-                if tile >= tiles {
-                    break;
-                }
-                // SAFETY: the plan was verified: operands of a step are not among what any thread writes in it, and
-                // were written before the last barrier; the counter hands each tile to one thread only; regions and
-                // weights live in `shared.bound`; extents were checked against the bounds; scratch is the largest of
-                // all kernels.
-                unsafe { kernel.run_tile(tile, extents, scratch) };
+    let mut counters = shared.tiles.iter();
+    for kernel in &shared.bound.entries[entry].kernels {
+        for phase in 0..kernel.phases(extents) {
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
+                // There are counters for the phases at the bounds.
+                let Some(next) = counters.next() else { panic!("more phases than at the bounds") };
+                run_phase(&**kernel, phase, next, extents, scratch);
+            }));
+            if outcome.is_err() {
+                shared.panicked.store(true, Ordering::Release);
             }
-        }));
-        if outcome.is_err() {
-            shared.panicked.store(true, Ordering::Release);
+            if wait_for_all(shared) {
+                return;
+            }
         }
-        if wait_for_all(shared) {
+    }
+}
+
+/// Tiles of one phase, until all are claimed.
+fn run_phase(kernel: &dyn Kernel, phase: usize, next: &AtomicUsize, extents: &Extents, scratch: &mut [f32]) {
+    let tiles = kernel.tiles(phase, extents);
+    loop {
+        let tile = next.fetch_add(1, Ordering::Relaxed);
+        if tile >= tiles {
             return;
         }
+        // SAFETY: the plan was verified: operands of a step are not among what any thread writes in it, and were written
+        // before the last barrier; the counter hands each tile of a phase to one thread only, and a barrier ends the
+        // phase; regions and weights live in `Bound`; extents were checked against the bounds; scratch is the largest of
+        // all kernels.
+        unsafe { kernel.run_tile(phase, tile, extents, scratch) };
     }
 }
 

@@ -22,6 +22,7 @@ fn step(op: &str, attributes: Attributes, operands: &[u32], results: &[u32]) -> 
         module: "m".to_owned(),
         flops: 1,
         bytes: 1,
+        workspace: Vec::new(),
     }
 }
 

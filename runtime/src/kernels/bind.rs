@@ -5,9 +5,10 @@ use super::{
     cache, cross_entropy, dropout, elementwise, embedding, gelu, layer_norm, masked_softmax, matmul,
     optimizer, rotary, rows, segment_matmul, window,
 };
+use crate::isa;
 use gptjc_graphs::attributes::{AttributeError, Attributes};
 use gptjc_graphs::dtype::DType;
-use gptjc_graphs::plan::{KernelId, Partition};
+use gptjc_graphs::plan::{Isa, KernelId, Partition};
 
 /// What a kernel is bound to.
 pub struct Call {
@@ -21,6 +22,8 @@ pub struct Call {
     pub operands: Vec<View>,
     /// Views of the results, in the op's order.
     pub results: Vec<View>,
+    /// Views of the op's workspace: memory of all threads together, undefined before and after the call.
+    pub workspace: Vec<View>,
 }
 
 /// A call that no kernel takes.
@@ -31,6 +34,17 @@ pub enum KernelError {
         "kernel `{0}` is not part of this gptjc; compile the plan again for this machine with `gptjc compile`"
     )]
     Unknown(KernelId),
+    /// The kernel needs instructions that this CPU lacks.
+    #[error(
+        "kernel `{kernel}` needs {isa}, which this CPU lacks; compile the plan again for this machine with \
+         `gptjc compile --from OLD.plan -o NEW.plan`"
+    )]
+    Isa {
+        /// The kernel.
+        kernel: KernelId,
+        /// What it needs.
+        isa: Isa,
+    },
     /// The kernel does not take these operands.
     #[error("kernel `{kernel}` does not take {what}")]
     Operands {
@@ -148,9 +162,20 @@ impl Call {
 /// # Errors
 /// [`KernelError`] if there is no such kernel or it does not take the operands or attributes.
 pub fn bind(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
-    if call.kernel.isa != "portable" {
-        return Err(KernelError::Unknown(call.kernel.clone()));
+    match call.kernel.isa.parse() {
+        Ok(Isa::Portable) => bind_portable(call),
+        Ok(isa) if isa::usable(isa) => bind_vector(call, isa),
+        Ok(isa) => Err(KernelError::Isa { kernel: call.kernel.clone(), isa }),
+        Err(_) => Err(KernelError::Unknown(call.kernel.clone())),
     }
+}
+
+/// The variants that use vector instructions by name. An op that is not here has none.
+fn bind_vector(call: &Call, _isa: Isa) -> Result<Box<dyn Kernel>, KernelError> {
+    Err(KernelError::Unknown(call.kernel.clone()))
+}
+
+fn bind_portable(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
     match call.kernel.op.as_str() {
         "embedding" => embedding::bind_forward(call),
         "embedding_grad" => embedding::bind_grad(call),

@@ -43,19 +43,25 @@ use gptjc_graphs::shape::Extents;
 
 /// A kernel bound to its operands and results.
 pub trait Kernel: Send + Sync {
-    /// Number of tiles for these extents. Tiles are independent of each other.
-    fn tiles(&self, extents: &Extents) -> usize;
+    /// Number of phases for these extents: at most that at the bounds. Every tile of a phase is done before one of the
+    /// next begins.
+    fn phases(&self, _extents: &Extents) -> usize {
+        1
+    }
+
+    /// Number of tiles of a phase for these extents. Tiles of a phase are independent of each other.
+    fn tiles(&self, phase: usize, extents: &Extents) -> usize;
 
     /// Scratch that [`run_tile`](Self::run_tile) needs, in f32 elements, for each thread.
     fn scratch(&self) -> usize;
 
-    /// Computes one tile.
+    /// Computes one tile of a phase.
     ///
     /// # Safety
-    /// While it runs, nobody writes the call's operands, and nobody reads or writes the part of the results that
-    /// belongs to `tile`; the views' memory is alive; `extents` are within the bounds; `scratch` has at least
-    /// [`scratch`](Self::scratch) elements.
-    unsafe fn run_tile(&self, tile: usize, extents: &Extents, scratch: &mut [f32]);
+    /// While it runs, nobody writes the call's operands, and nobody reads or writes the part of the results and of the
+    /// workspace that belongs to `tile` in this phase; all tiles of earlier phases are done; the views' memory is alive;
+    /// `extents` are within the bounds; `scratch` has at least [`scratch`](Self::scratch) elements.
+    unsafe fn run_tile(&self, phase: usize, tile: usize, extents: &Extents, scratch: &mut [f32]);
 }
 
 /// The range of tile `tile` when `used` elements are cut into tiles of `size`.

@@ -28,7 +28,7 @@ impl<F: Fn(Range<usize>, &Extents, &mut [f32]) + Send + Sync + 'static> RowKerne
 }
 
 impl<F: Fn(Range<usize>, &Extents, &mut [f32]) + Send + Sync> Kernel for RowKernel<F> {
-    fn tiles(&self, extents: &Extents) -> usize {
+    fn tiles(&self, _phase: usize, extents: &Extents) -> usize {
         extents.of(self.dim).div_ceil(self.rows)
     }
 
@@ -36,7 +36,7 @@ impl<F: Fn(Range<usize>, &Extents, &mut [f32]) + Send + Sync> Kernel for RowKern
         self.scratch
     }
 
-    unsafe fn run_tile(&self, tile: usize, extents: &Extents, scratch: &mut [f32]) {
+    unsafe fn run_tile(&self, _phase: usize, tile: usize, extents: &Extents, scratch: &mut [f32]) {
         (self.body)(tile_range(tile, self.rows, extents.of(self.dim)), extents, scratch);
     }
 }

@@ -117,6 +117,11 @@ impl Case {
             .unwrap_or_else(|error| panic!("the test's own operands of {:?}: {error}", self.op))
     }
 
+    fn workspace_types(&self) -> Vec<TensorType> {
+        let types: Vec<&TensorType> = self.operands.iter().map(|(ty, _)| ty).collect();
+        self.op.workspace(&types, &self.result_types().iter().collect::<Vec<_>>())
+    }
+
     /// What the op means, of operands changed by `change`.
     pub(crate) fn evaluate(&self, change: impl Fn(usize, f64) -> f64) -> Vec<Vec<f64>> {
         let operands: Vec<Tensor<f64>> = self
@@ -291,9 +296,19 @@ impl Case {
         for &(result, operand) in in_place {
             result_views[result] = operand_views[operand].clone();
         }
-        let kernel = bind(&self.call(partition, operand_views, result_views))?;
+        let workspace_types = self.workspace_types();
+        let mut workspace: Vec<Memory> =
+            workspace_types.iter().map(|ty| Memory::new(ty.bytes(), POISON_OF_RESULTS)).collect();
+        let workspace_views =
+            workspace.iter_mut().zip(&workspace_types).map(|(memory, ty)| memory.view(ty)).collect();
+        let mut call = self.call(partition, operand_views, result_views);
+        call.workspace = workspace_views;
+        let kernel = bind(&call)?;
         run_tiles(&*kernel, &self.extents, seed, threads);
-        drop(kernel);
+        drop((kernel, call));
+        for memory in &mut workspace {
+            assert!(memory.guards_hold(POISON_OF_RESULTS), "{:?}: written beside the workspace", self.op);
+        }
         self.check_memory(&mut operands, &mut results, in_place);
         let bytes = |result: usize| match in_place.iter().find(|pair| pair.0 == result) {
             Some(&(_, operand)) => operands[operand].inside().to_vec(),
@@ -317,13 +332,20 @@ impl Case {
     /// A call with these views.
     pub(crate) fn call(&self, partition: Partition, operands: Vec<View>, results: Vec<View>) -> Call {
         let kernel = KernelId { op: self.op.name().into(), dtype: "f32".into(), isa: "portable".into() };
-        Call { kernel, attributes: self.op.attributes(), partition, operands, results }
+        let (attributes, workspace) = (self.op.attributes(), Vec::new());
+        Call { kernel, attributes, partition, operands, results, workspace }
     }
 }
 
-/// Runs every tile once, in the order of `seed`, from `threads` threads.
+/// Runs every tile of every phase once, in the order of `seed`, from `threads` threads.
 fn run_tiles(kernel: &dyn Kernel, extents: &Extents, seed: u64, threads: usize) {
-    let mut order: Vec<usize> = (0..kernel.tiles(extents)).collect();
+    for phase in 0..kernel.phases(extents) {
+        run_phase(kernel, phase, extents, seed, threads);
+    }
+}
+
+fn run_phase(kernel: &dyn Kernel, phase: usize, extents: &Extents, seed: u64, threads: usize) {
+    let mut order: Vec<usize> = (0..kernel.tiles(phase, extents)).collect();
     let mut random = Random::new(seed);
     for index in (1..order.len()).rev().filter(|_| seed > 0) {
         order.swap(index, random.below(index + 1));
@@ -334,7 +356,7 @@ fn run_tiles(kernel: &dyn Kernel, extents: &Extents, seed: u64, threads: usize) 
         while let Some(&tile) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
             // SAFETY: the memory behind the views is alive and touched by these threads only, each tile is run once,
             // and the test's extents are within its bounds.
-            unsafe { kernel.run_tile(tile, extents, &mut scratch) };
+            unsafe { kernel.run_tile(phase, tile, extents, &mut scratch) };
         }
     };
     std::thread::scope(|scope| {

@@ -90,6 +90,7 @@ fn call_of(name: &str, attributes: Attributes, operands: &[TensorType]) -> Call 
         partition: Partition { rows: 1, columns: 0 },
         operands: views(operands),
         results: views(&results),
+        workspace: Vec::new(),
     }
 }
 

@@ -50,7 +50,7 @@ impl<A, B> Matmul<A, B> {
 }
 
 impl<A: Factor, B: Factor> Kernel for Matmul<A, B> {
-    fn tiles(&self, extents: &Extents) -> usize {
+    fn tiles(&self, _phase: usize, extents: &Extents) -> usize {
         extents.of(leading(&self.y)).div_ceil(self.tile_rows) * self.column_tiles()
     }
 
@@ -58,7 +58,7 @@ impl<A: Factor, B: Factor> Kernel for Matmul<A, B> {
         scratch_elements()
     }
 
-    unsafe fn run_tile(&self, tile: usize, extents: &Extents, scratch: &mut [f32]) {
+    unsafe fn run_tile(&self, _phase: usize, tile: usize, extents: &Extents, scratch: &mut [f32]) {
         // Columns change slowest: threads that run at the same time share a panel of `b`.
         let row_tiles = extents.of(leading(&self.y)).div_ceil(self.tile_rows);
         let rows = tile_range(tile % row_tiles, self.tile_rows, extents.of(leading(&self.y)));
@@ -138,7 +138,7 @@ impl WindowMatmul {
 }
 
 impl Kernel for WindowMatmul {
-    fn tiles(&self, extents: &Extents) -> usize {
+    fn tiles(&self, _phase: usize, extents: &Extents) -> usize {
         extents.windows * self.blocks()
     }
 
@@ -146,7 +146,7 @@ impl Kernel for WindowMatmul {
         0
     }
 
-    unsafe fn run_tile(&self, tile: usize, _extents: &Extents, _scratch: &mut [f32]) {
+    unsafe fn run_tile(&self, _phase: usize, tile: usize, _extents: &Extents, _scratch: &mut [f32]) {
         let (n, k) = (self.y.row_elements(), self.x.row_elements());
         let (window, block) = (tile / self.blocks(), tile % self.blocks());
         let outputs = tile_range(block, self.tile_rows, n);
