@@ -3,20 +3,29 @@
 //! Cores are those of the inherited affinity mask; memory is the smaller of the machine's and the control group's
 //! limit. What cannot be read is replaced by a modest guess: it moves tiles and budgets, never results.
 
-use crate::diagnosis::{SystemFiles, cgroup_memory_limit};
+use crate::diagnosis::{SystemFiles, cgroup_memory_limit, diagnose};
 use gptjc_graphs::plan::Target;
 use std::path::Path;
 
 /// Describes this machine.
 pub fn host() -> Target {
+    let counted = diagnose(&SystemFiles::default()).cores;
+    let sockets = counted.sockets.unwrap_or(1).max(1) as u32;
+    // Threads beyond the physical cores would share one.
+    let cores =
+        counted.physical.map_or(counted.usable, |physical| physical.min(counted.usable)).max(1) as u32;
     Target {
         name: "host".to_owned(),
         isa: "portable".to_owned(),
-        cores: std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32),
+        cores,
+        sockets,
+        numa_nodes_per_socket: (counted.numa_nodes.unwrap_or(1) as u32 / sockets).max(1),
+        threads: cores,
         l1d_bytes: cache_bytes(1).unwrap_or(32 << 10),
         l2_bytes: cache_bytes(2).unwrap_or(512 << 10),
         l3_bytes: cache_bytes(3).unwrap_or(8 << 20),
         memory_bytes: memory_bytes().unwrap_or(8 << 30),
+        ..Target::default()
     }
 }
 
