@@ -84,12 +84,11 @@ impl Phase {
 /// Ops that start the backward pass.
 const FIRST_OF_BACKWARD: [&str; 2] = ["cross_entropy_grad", "vocab_loss"];
 
-/// The index of the first step of the backward pass, in an entry point that has one.
-pub(super) fn backward_from(entry: &EntryPoint) -> Option<usize> {
-    let starts = |step: &Step| FIRST_OF_BACKWARD.contains(&op_name(&step.kernel));
+/// The index of the first of `ops` that belongs to the backward pass, if one does.
+pub(super) fn backward_from(ops: &[&str]) -> Option<usize> {
     // The evaluation's loss has no gradient: nothing is added up over windows behind it.
-    let trains = entry.steps.iter().any(|step| op_name(&step.kernel) == "tree_accumulate");
-    entry.steps.iter().position(starts).filter(|_| trains)
+    let trains = ops.contains(&"tree_accumulate");
+    ops.iter().position(|op| FIRST_OF_BACKWARD.contains(op)).filter(|_| trains)
 }
 
 /// The phase of step `index`.

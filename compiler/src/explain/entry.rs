@@ -37,6 +37,8 @@ pub struct EntryReport {
     pub steps: Vec<StepRow>,
     /// Temporaries in the arena.
     pub arena: Vec<ArenaBuffer>,
+    /// Bytes of the arena in use at each step.
+    pub live: Vec<u64>,
     /// Weights that are streamed, in the order of reading.
     pub loads: Vec<LoadRow>,
     /// What the passes did to the graph.
@@ -90,7 +92,9 @@ fn steps(entry: &EntryPoint, backward_from: Option<usize>) -> Vec<StepRow> {
 }
 
 pub(super) fn of(plan: &Plan, entry: &EntryPoint) -> Result<EntryReport, CompileError> {
-    let backward_from = costs::backward_from(entry);
+    let ops: Vec<&str> = entry.steps.iter().map(|step| costs::op_name(&step.kernel)).collect();
+    let backward_from = costs::backward_from(&ops);
+    let arena = memory::arena(plan, entry, backward_from);
     let stages = trace(&plan.options, &entry.name)?;
     let view =
         |stage: Option<&super::Stage>| stage.map_or_else(GraphView::default, |s| GraphView::of(&s.graph));
@@ -105,7 +109,8 @@ pub(super) fn of(plan: &Plan, entry: &EntryPoint) -> Result<EntryReport, Compile
         groups: costs::by_group(entry, backward_from),
         blocks: blocks::of(plan, entry, backward_from),
         steps: steps(entry, backward_from),
-        arena: memory::arena(plan, entry, backward_from),
+        live: memory::live(&arena, entry.steps.len()),
+        arena,
         loads: loads::of(plan, entry),
         passes: passes::of(&stages),
         graphs_match: stages.last().is_some_and(|stage| matches_plan(&stage.graph, entry)),

@@ -1,5 +1,6 @@
 //! A graph as rows of text.
 
+use super::costs::backward_from;
 use gptjc_graphs::entities::ValueId;
 use gptjc_graphs::graph::Graph;
 use serde::Serialize;
@@ -13,6 +14,8 @@ pub struct GraphView {
     pub nodes: Vec<GraphNode>,
     /// Outputs.
     pub outputs: Vec<GraphOutput>,
+    /// Index of the first node of the backward pass, if there is one.
+    pub backward_from: Option<usize>,
 }
 
 /// What an input is.
@@ -76,6 +79,7 @@ pub struct GraphOutput {
 impl GraphView {
     /// The rows of `graph`.
     pub fn of(graph: &Graph) -> Self {
+        let ops: Vec<&str> = graph.nodes().map(|(_, node)| node.op.name()).collect();
         let values = |ids: &[ValueId]| ids.iter().map(|&id| TypedValue::of(graph, id)).collect();
         Self {
             inputs: graph
@@ -106,6 +110,7 @@ impl GraphView {
                     value: TypedValue::of(graph, output.value),
                 })
                 .collect(),
+            backward_from: backward_from(&ops),
         }
     }
 }

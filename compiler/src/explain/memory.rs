@@ -3,7 +3,7 @@
 use super::costs::{Phase, phase};
 use gptjc_graphs::plan::{Buffer, EntryPoint, Memory, Plan};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Memory of the whole plan.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -199,4 +199,23 @@ pub(super) fn arena(plan: &Plan, entry: &EntryPoint, backward_from: Option<usize
         };
     }
     rows
+}
+
+/// Bytes of the arena in use at each step of an entry point of `steps` steps.
+pub(super) fn live(rows: &[ArenaBuffer], steps: usize) -> Vec<u64> {
+    // A result that takes over the place of an operand counts once where both live.
+    let taken: BTreeSet<(usize, u64)> = rows.iter().map(|row| (row.first, row.offset)).collect();
+    let mut change = vec![0i64; steps + 1];
+    for row in rows {
+        let handed_over = row.last > row.first && taken.contains(&(row.last, row.offset));
+        let end = if handed_over { row.last } else { row.last + 1 };
+        change[row.first] += row.bytes as i64;
+        change[end] -= row.bytes as i64;
+    }
+    let mut live = 0;
+    let running = |delta: &i64| {
+        live += delta;
+        live.max(0) as u64
+    };
+    change[..steps].iter().map(running).collect()
 }
