@@ -118,7 +118,7 @@ mod tests {
         let mut batch = Batch::new(seed, 7);
         let dims = [batch.slots(), width.into()];
         let operands = vec![batch.f32(&dims), batch.f32(&dims[1..]), batch.f32(&dims[1..])];
-        let case = Case::new(ops::LayerNorm { epsilon: 1e-5 }, batch.extents(), operands);
+        let case = Case::new(ops::LayerNorm::new(1e-5), batch.extents(), operands);
         (batch, case)
     }
 
