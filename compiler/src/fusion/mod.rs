@@ -8,7 +8,7 @@
 //! Fusions keep the numbers but for the order of sums, which each op's reference meaning states; nothing is rounded
 //! here. That is [`crate::precision`]'s business, which comes after.
 
-//ATT pub mod attention;
+pub mod attention;
 pub mod layer_norm_residual;
 pub(crate) mod matcher;
 pub mod projection;
@@ -16,7 +16,7 @@ pub mod projection_grad;
 pub(crate) mod replace;
 pub mod vocab_loss;
 
-//ATT pub use attention::FuseAttention;
+pub use attention::FuseAttention;
 pub use layer_norm_residual::FuseLayerNormResidual;
 pub use projection::FuseProjection;
 pub use projection_grad::FuseProjectionGrad;

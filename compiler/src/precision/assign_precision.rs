@@ -57,7 +57,9 @@ fn takes_bf16(matcher: &Matcher<'_>, node: &Node, index: usize) -> bool {
         Op::AdapterUpGrad(_) => index.is_multiple_of(2),
         // x, then triples (dy, low, dlow).
         Op::AdapterGrad(op) => index == 0 || (index <= 3 * op.members && index % 3 == 1),
+        Op::Attention(_) => index < 3,
         // do, q, k, v, o.
+        Op::AttentionGrad(_) => index < 5,
         Op::ProjectionGrad(op) if op.gelu && index + 1 + op.residuals == node.operands.len() => true,
         _ => needs_bf16(matcher, node, index),
     }
@@ -90,6 +92,15 @@ fn narrowed(op: &Op) -> Option<(Op, std::ops::Range<usize>)> {
         Op::ProjectionGrad(mut op) => {
             op.dtype = dtype;
             Some((op.into(), 0..1))
+        }
+        Op::Attention(mut op) => {
+            op.dtype = dtype;
+            Some((op.into(), 0..1))
+        }
+        Op::AttentionGrad(mut op) => {
+            op.dtype = dtype;
+            let results = op.wanted.count_ones() as usize;
+            Some((op.into(), 0..results))
         }
         _ => None,
     }

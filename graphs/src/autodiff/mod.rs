@@ -69,9 +69,9 @@ impl VjpContext<'_> {
         self.operands[index]
     }
 
-    /// Number of the node's operands.
-    pub fn operand_count(&self) -> usize {
-        self.operands.len()
+    /// The operands of the node.
+    pub fn operands(&self) -> &[ValueId] {
+        &self.operands
     }
 
     /// Result `index` of the node.

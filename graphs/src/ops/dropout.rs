@@ -59,7 +59,7 @@ impl Operation for Dropout {
     fn vjp(&self, rule: &mut VjpContext<'_>) -> Result<(), AutodiffError> {
         let Some(dy) = rule.cotangent(0) else { return Ok(()) };
         let mut operands = vec![dy];
-        operands.extend((1..rule.operand_count()).map(|index| rule.operand(index)));
+        operands.extend(&rule.operands()[1..]);
         let dx = rule.push(self.clone(), &operands)?;
         rule.contribute(0, dx);
         Ok(())
