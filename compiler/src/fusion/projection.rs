@@ -34,7 +34,7 @@ use gptjc_graphs::ops::Op;
 use gptjc_graphs::ops::adapter::AdapterDown;
 use gptjc_graphs::ops::matmul::Form;
 use gptjc_graphs::ops::projection::Projection;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// See the [module](self).
 pub struct FuseProjection;
@@ -53,7 +53,9 @@ impl Pass for FuseProjection {
             }
         }
         let associations = associations(graph, &groups);
-        let candidates = groups.into_iter().map(|(x, members)| candidate(&matcher, x, members)).collect();
+        let mut taken = BTreeSet::new();
+        let candidates =
+            groups.into_iter().map(|(x, members)| candidate(&matcher, x, members, &mut taken)).collect();
         let (new, count) = replace(self.name(), graph, candidates, remarks)?;
         if count > 0 {
             remarks.push(format!("{count} groups of projections"));
@@ -152,12 +154,13 @@ impl Member {
         Some(())
     }
 
-    /// The sums that the result goes into, and what is added in each.
-    fn take_residuals(&mut self, matcher: &Matcher<'_>) -> Vec<ValueId> {
+    /// The sums that the result goes into, and what is added in each; not those that another projection has taken.
+    fn take_residuals(&mut self, matcher: &Matcher<'_>, taken: &mut BTreeSet<NodeId>) -> Vec<ValueId> {
         let mut residuals = Vec::new();
         while self.activated.is_none()
             && let Some((id, node)) = matcher.only_reader(self.y)
             && let Op::Add(_) = node.op
+            && taken.insert(id)
             && let Some(&other) = node.operands.iter().find(|&&operand| operand != self.y)
         {
             residuals.push(other);
@@ -169,9 +172,14 @@ impl Member {
 }
 
 /// The fused nodes for the projections of `x`.
-fn candidate(matcher: &Matcher<'_>, x: ValueId, mut members: Vec<Member>) -> Candidate {
+fn candidate(
+    matcher: &Matcher<'_>,
+    x: ValueId,
+    mut members: Vec<Member>,
+    taken: &mut BTreeSet<NodeId>,
+) -> Candidate {
     let residuals = match &mut members[..] {
-        [member] => member.take_residuals(matcher),
+        [member] => member.take_residuals(matcher, taken),
         _ => Vec::new(),
     };
     let module = common_module(members.iter().map(|member| member.module.as_str()));
