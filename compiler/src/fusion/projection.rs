@@ -59,8 +59,8 @@ impl Pass for FuseProjection {
         let (new, count) = replace(self.name(), graph, candidates, remarks)?;
         if count > 0 {
             remarks.push(format!("{count} groups of projections"));
+            remarks.extend(associations);
         }
-        remarks.extend(associations);
         *graph = new;
         Ok(())
     }
