@@ -21,6 +21,7 @@ mod testing_data;
 mod tests;
 mod view;
 
+pub mod attention;
 pub mod cache;
 pub mod cross_entropy;
 pub mod dropout;
