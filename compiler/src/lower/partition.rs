@@ -87,6 +87,8 @@ pub(super) fn of(graph: &Graph, node: &Node, target: &Target) -> Partition {
         | Op::ScatterRows(_)
         | Op::CrossEntropyGrad(_)
         | Op::AdapterDown(_)
+        | Op::Attention(_)
+        | Op::AttentionGrad(_)
         | Op::AdapterUpGrad(_)
         | Op::SumSquares(_)
         | Op::ClipScale(_) => Partition { rows: rows_within(rows, row_bytes, target), columns: 0 },

@@ -69,6 +69,11 @@ impl VjpContext<'_> {
         self.operands[index]
     }
 
+    /// The operands of the node.
+    pub fn operands(&self) -> &[ValueId] {
+        &self.operands
+    }
+
     /// Result `index` of the node.
     pub fn result(&self, index: usize) -> ValueId {
         self.results[index]

@@ -11,6 +11,7 @@ use crate::interp::{EvalError, Real, Tensor};
 use crate::shape::{Extents, TensorType};
 
 pub mod adapter;
+pub mod attention;
 pub mod cache;
 pub mod check;
 pub mod cross_entropy;
@@ -230,6 +231,8 @@ op_set! {
     AdapterUpGrad = adapter::AdapterUpGrad,
     AdapterGrad = adapter::AdapterGrad,
     VocabLoss = vocab_loss::VocabLoss,
+    Attention = attention::Attention,
+    AttentionGrad = attention::AttentionGrad,
     // Sums over windows, and the optimizer.
     TreeAccumulate = window::TreeAccumulate,
     TreeFinish = window::TreeFinish,
