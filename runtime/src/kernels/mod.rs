@@ -13,6 +13,7 @@
 
 mod bind;
 mod rowwise;
+mod simd;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
