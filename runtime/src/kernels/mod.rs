@@ -14,6 +14,7 @@
 mod bind;
 mod blocks;
 mod rowwise;
+mod simd;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
