@@ -9,6 +9,7 @@
 mod compile;
 mod error;
 pub mod explain;
+pub mod fusion;
 pub mod lower;
 pub mod memory;
 pub mod pass_manager;

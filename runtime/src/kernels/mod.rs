@@ -12,7 +12,9 @@
 //! functions come from the `libm` crate, so that its bits are the same on every machine and with every C library.
 
 mod bind;
+mod blocks;
 mod rowwise;
+mod simd;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -21,19 +23,24 @@ mod testing_data;
 mod tests;
 mod view;
 
+pub mod adapter;
+pub mod attention;
 pub mod cache;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod elementwise;
 pub mod embedding;
 pub mod gelu;
+pub(crate) mod gemm;
 pub mod layer_norm;
 pub mod masked_softmax;
 pub mod matmul;
 pub mod optimizer;
+pub mod projection;
 pub mod rotary;
 pub mod rows;
 pub mod segment_matmul;
+pub mod vocab_loss;
 pub mod window;
 
 pub use bind::{Call, KernelError, bind};
