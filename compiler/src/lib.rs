@@ -8,12 +8,14 @@
 
 mod compile;
 mod error;
+pub mod fusion;
 pub mod lower;
 pub mod memory;
 pub mod pass_manager;
 pub mod pipeline;
 pub mod precision;
 pub mod simplify;
+pub mod target;
 
 pub use compile::{MemoryNeed, compile};
 pub use error::CompileError;

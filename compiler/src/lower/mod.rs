@@ -47,7 +47,7 @@ pub fn lower(graphs: &[Graph], options: &CompileOptions) -> Result<Plan, Compile
         entries,
         arena_bytes,
         persistent_bytes,
-        remarks: Vec::new(),
+        ..Plan::default()
     })
 }
 
@@ -63,7 +63,12 @@ fn place_persistent(table: &mut BufferTable) -> u64 {
 
 fn entry(graph: &Graph, assignment: &Assignment, target: &Target) -> EntryPoint {
     let steps = graph.nodes().map(|(id, node)| step(graph, id, node, assignment, target)).collect();
-    EntryPoint { name: graph.name.clone(), steps, live_bytes: arena::live_bytes(&assignment.blocks) }
+    EntryPoint {
+        name: graph.name.clone(),
+        steps,
+        live_bytes: arena::live_bytes(&assignment.blocks),
+        ..EntryPoint::default()
+    }
 }
 
 fn step(graph: &Graph, id: NodeId, node: &Node, assignment: &Assignment, target: &Target) -> Step {
@@ -78,19 +83,18 @@ fn step(graph: &Graph, id: NodeId, node: &Node, assignment: &Assignment, target:
         flops: graph.node_flops(node),
         bytes: bytes(&node.operands) + bytes(&node.results),
         workspace: assignment.workspace(id).to_vec(),
+        seconds: 0.0,
     }
 }
 
 /// The kernel of a node: its op, the floating-point types that it reads, and the target's instruction set.
 fn kernel_id(graph: &Graph, node: &Node, target: &Target) -> KernelId {
-    let mut dtypes: Vec<&str> = node
-        .operands
-        .iter()
-        .map(|&operand| graph.ty(operand).dtype)
-        .filter(|dtype| dtype.is_float())
-        .map(|dtype| dtype.name())
-        .collect();
-    dtypes.dedup();
+    let mut dtypes: Vec<&str> = Vec::new();
+    for dtype in node.operands.iter().map(|&operand| graph.ty(operand).dtype) {
+        if dtype.is_float() && !dtypes.contains(&dtype.name()) {
+            dtypes.push(dtype.name());
+        }
+    }
     let dtype = if dtypes.is_empty() { "f32".to_owned() } else { dtypes.join("_") };
     KernelId { op: node.op.name().to_owned(), dtype, isa: target.isa.clone() }
 }

@@ -12,9 +12,10 @@ use crate::layout::{Masks, SITES};
 use crate::philox::{DropoutSite, MAX_SITES, MAX_WINDOW, keep_threshold};
 use crate::shape::{Dim, Extent, Extents, TensorType};
 
-/// `dropout %x, %window_table, %counter {p, site}`: each element of `x[M, D]` times `1 / (1 - p)`, or 0 with
+/// `dropout %x, %window_table, %counter[, %labelled] {p, site}`: each element of `x[M, D]` times `1 / (1 - p)`, or 0 with
 /// probability `p`.
 ///
+/// A row of `x` is a slot; or, with `labelled` i32`[M]`, row `r` is slot `labelled[r]` and is masked as that slot is.
 /// `counter` i32`[4]` is (seed low, seed high, optimizer step, first global window of this micro-batch), bit patterns
 /// of u32. A slot in no window is 0.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,8 +39,14 @@ impl Operation for Dropout {
     }
 
     fn infer(&self, operands: &[&TensorType]) -> Result<Vec<TensorType>, TypeError> {
-        let [x, table, counter] = check::operands(operands)?;
+        let ([x, table, counter], labelled) = match operands {
+            [x, table, counter, labelled] => ([*x, *table, *counter], Some(*labelled)),
+            _ => (check::operands(operands)?, None),
+        };
         check::float(0, x, 2)?;
+        if let Some(labelled) = labelled {
+            check::index_vector(3, labelled, x.dims[0])?;
+        }
         let windows = check::range_table(1, table, Extent::Windows)?;
         check::index_vector(2, counter, Dim::fixed(4))?;
         check_share(self.p)?;
@@ -51,8 +58,9 @@ impl Operation for Dropout {
     /// For `y = mask * x / (1 - p)`: `dx = mask * dy / (1 - p)`, with the mask of the same counter.
     fn vjp(&self, rule: &mut VjpContext<'_>) -> Result<(), AutodiffError> {
         let Some(dy) = rule.cotangent(0) else { return Ok(()) };
-        let (table, counter) = (rule.operand(1), rule.operand(2));
-        let dx = rule.push(self.clone(), &[dy, table, counter])?;
+        let mut operands = vec![dy];
+        operands.extend(&rule.operands()[1..]);
+        let dx = rule.push(self.clone(), &operands)?;
         rule.contribute(0, dx);
         Ok(())
     }
@@ -61,22 +69,24 @@ impl Operation for Dropout {
         &self,
         operands: &[&Tensor<F>],
         _results: &[&TensorType],
-        _extents: &Extents,
+        extents: &Extents,
     ) -> Result<Vec<Tensor<F>>, EvalError> {
         let x = operands[0].floats()?;
-        let (slots, width) = (operands[0].dims[0], operands[0].dims[1]);
-        let masks = Masks { window_table: operands[1], counter: operands[2], labelled: None };
+        let (rows, width) = (operands[0].dims[0], operands[0].dims[1]);
+        let labelled = operands.get(3).copied();
+        let slots = if labelled.is_some() { extents.slots } else { rows };
+        let masks = Masks { window_table: operands[1], counter: operands[2], labelled };
         let mask = Mask::new(&masks, self.p, slots)?;
         let factor = F::from_f64(1.0 / (1.0 - self.p));
         let mut y = vec![F::zero(); x.len()];
-        for slot in 0..slots {
+        for row in 0..rows {
             for column in 0..width {
-                if mask.keeps(slot, self.site, column) {
-                    y[slot * width + column] = x[slot * width + column] * factor;
+                if mask.keeps(row, self.site, column) {
+                    y[row * width + column] = x[row * width + column] * factor;
                 }
             }
         }
-        Ok(vec![Tensor::float([slots, width], y)])
+        Ok(vec![Tensor::float([rows, width], y)])
     }
 
     /// One product an element; making the words is integer work.
@@ -231,6 +241,20 @@ mod tests {
             whole,
             "sites have masks of their own"
         );
+    }
+
+    #[test]
+    fn a_labelled_row_is_masked_as_its_slot() {
+        let op = Dropout { p: 0.5, site: 0 };
+        let table = Tensor::int([2, 2], vec![0, 3, 3, 2]);
+        let counter = Tensor::int([4], vec![1, 2, 3, 4]);
+        let x = |rows: usize| Tensor::float([rows, 8], vec![1f64; rows * 8]);
+        let of_slots = op.evaluate(&[&x(5), &table, &counter], &[], &Extents::default()).unwrap().remove(0);
+        let labelled = Tensor::int([2], vec![1, 4]);
+        let extents = Extents { slots: 5, ..Extents::default() };
+        let of_rows = op.evaluate(&[&x(2), &table, &counter, &labelled], &[], &extents).unwrap();
+        let expected = [&of_slots.floats().unwrap()[8..16], &of_slots.floats().unwrap()[32..40]].concat();
+        assert_eq!(of_rows[0].floats().unwrap(), expected);
     }
 
     #[test]

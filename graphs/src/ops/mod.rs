@@ -18,6 +18,8 @@ pub mod cross_entropy;
 pub mod dropout;
 pub mod elementwise;
 pub mod embedding;
+#[cfg(test)]
+mod fused_tests;
 pub mod gelu;
 pub mod layer_norm;
 pub mod masked_softmax;
