@@ -14,6 +14,7 @@
 mod bind;
 mod blocks;
 mod rowwise;
+mod simd;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub mod dropout;
 pub mod elementwise;
 pub mod embedding;
 pub mod gelu;
+pub(crate) mod gemm;
 pub mod layer_norm;
 pub mod masked_softmax;
 pub mod matmul;
