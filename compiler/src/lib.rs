@@ -13,6 +13,8 @@ pub mod memory;
 pub mod pass_manager;
 pub mod pipeline;
 pub mod precision;
+pub mod remat;
+pub mod schedule;
 pub mod simplify;
 pub mod target;
 

@@ -2,6 +2,8 @@
 
 use crate::pass_manager::Pass;
 use crate::precision::AssignPrecision;
+use crate::remat::{RecomputeBlocks, RecomputeCheap};
+use crate::schedule::EarlyUpdates;
 use crate::simplify::DeadCode;
 use gptjc_graphs::plan::Precision;
 
@@ -17,8 +19,26 @@ pub fn passes(precision: Precision) -> Vec<Box<dyn Pass>> {
     passes
 }
 
+/// Passes behind [`passes`] over a training graph, with the activations of `blocks` blocks recomputed.
+pub fn memory_passes(blocks: usize) -> Vec<Box<dyn Pass>> {
+    let mut passes: Vec<Box<dyn Pass>> = Vec::new();
+    if blocks > 0 {
+        passes.push(Box::new(RecomputeBlocks { blocks }));
+    }
+    passes.push(Box::new(RecomputeCheap)); // of what is still read of the forward pass
+    passes.push(Box::new(DeadCode)); // what only gradients read was copied there
+    passes.push(Box::new(EarlyUpdates)); // last: clones stand where they are first needed
+    passes
+}
+
 /// The pass called `name`, for filetests.
 pub fn pass_by_name(name: &str) -> Option<Box<dyn Pass>> {
-    let all: [Box<dyn Pass>; 2] = [Box::new(DeadCode), Box::new(AssignPrecision)];
+    let all: [Box<dyn Pass>; 5] = [
+        Box::new(DeadCode),
+        Box::new(AssignPrecision),
+        Box::new(RecomputeBlocks { blocks: usize::MAX }),
+        Box::new(RecomputeCheap),
+        Box::new(EarlyUpdates),
+    ];
     all.into_iter().find(|pass| pass.name() == name)
 }
