@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod compile;
+pub mod cost;
 mod error;
 pub mod fusion;
 pub mod lower;

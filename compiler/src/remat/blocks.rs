@@ -10,7 +10,7 @@
 //! Requires: a verified graph, fused, before [`super::RecomputeCheap`]. Preserves: numbers, bit by bit. Cost: linear.
 
 use super::loss_step;
-use super::recompute::recompute;
+use super::recompute::{Choice, recompute};
 use crate::CompileError;
 use crate::pass_manager::Pass;
 use gptjc_graphs::entities::{Entity, NodeId, ValueId};
@@ -29,8 +29,8 @@ impl Pass for RecomputeBlocks {
     }
 
     fn run(&self, graph: &mut Graph, remarks: &mut Vec<String>) -> Result<(), CompileError> {
-        let set = inside_blocks(graph, self.blocks);
-        let recomputed = recompute(graph, &set)
+        let choice = Choice { nodes: inside_blocks(graph, self.blocks), ..Choice::default() };
+        let recomputed = recompute(graph, &choice)
             .map_err(|error| CompileError::Pass { pass: self.name(), reason: error.to_string() })?;
         if recomputed.clones > 0 {
             remarks.push(format!(

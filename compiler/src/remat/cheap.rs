@@ -5,18 +5,19 @@
 //! costs memory in every block.
 //!
 //! Pattern: a forward node of such an op that a backward node reads, all of whose operands are there in the backward
-//! pass: inputs, values that a backward node reads, or results that can be recomputed in the same way.
+//! pass: inputs, values that a backward node reads, or results that can be recomputed in the same way. The activation
+//! that a projection gives is gelu of its result, if a backward node reads that.
 //!
 //! Requires: a verified graph, fused, after [`super::RecomputeBlocks`]. Preserves: numbers, bit by bit. Cost: linear.
 
 use super::loss_step;
-use super::recompute::recompute;
+use super::recompute::{Choice, recompute};
 use crate::CompileError;
 use crate::pass_manager::Pass;
-use gptjc_graphs::entities::{Entity, NodeId};
+use gptjc_graphs::entities::Entity;
 use gptjc_graphs::graph::{Definition, Graph};
+use gptjc_graphs::layout::members_of;
 use gptjc_graphs::ops::Op;
-use std::collections::BTreeSet;
 
 /// See the [module](self).
 pub struct RecomputeCheap;
@@ -27,7 +28,7 @@ impl Pass for RecomputeCheap {
     }
 
     fn run(&self, graph: &mut Graph, remarks: &mut Vec<String>) -> Result<(), CompileError> {
-        let recomputed = recompute(graph, &cheap_nodes(graph))
+        let recomputed = recompute(graph, &cheap_choice(graph))
             .map_err(|error| CompileError::Pass { pass: self.name(), reason: error.to_string() })?;
         if recomputed.clones > 0 {
             remarks.push(format!(
@@ -41,25 +42,33 @@ impl Pass for RecomputeCheap {
 }
 
 /// Forward nodes that are cheap and whose operands are there in the backward pass.
-fn cheap_nodes(graph: &Graph) -> BTreeSet<NodeId> {
-    let Some(loss) = loss_step(graph) else { return BTreeSet::new() };
+fn cheap_choice(graph: &Graph) -> Choice {
+    let mut choice = Choice::default();
+    let Some(loss) = loss_step(graph) else { return choice };
     let mut read_backward = vec![false; graph.value_count()];
     for (_, node) in graph.nodes().skip(loss + 1) {
         for operand in &node.operands {
             read_backward[operand.index()] = true;
         }
     }
-    let mut set = BTreeSet::new();
     for (id, node) in graph.nodes().take(loss) {
         let all_there = node.operands.iter().all(|operand| match graph.value(*operand).definition {
             Definition::Input(_) => true,
-            Definition::Result(definer, _) => read_backward[operand.index()] || set.contains(&definer),
+            Definition::Result(definer, _) => {
+                read_backward[operand.index()] || choice.nodes.contains(&definer)
+            }
         });
         if is_cheap(&node.op) && all_there {
-            set.insert(id);
+            choice.nodes.insert(id);
+        }
+        if let Op::Projection(op) = &node.op {
+            let pairs =
+                members_of(op.gelu).map(|member| node.results[member]).zip(&node.results[op.members..]);
+            let kept = pairs.filter(|(y, _)| read_backward[y.index()]);
+            choice.activations.extend(kept.map(|(y, &activation)| (activation, y)));
         }
     }
-    set
+    choice
 }
 
 /// True for ops that pass over their operands once, with few operations an element.
@@ -76,6 +85,10 @@ fn is_cheap(op: &Op) -> bool {
         | Op::SegmentScores(_)
         | Op::MaskedSoftmax(_)
         | Op::SegmentMix(_)
+        | Op::Projection(_) // but for its activations, which are gelu of its results
+        | Op::AdapterDown(_)
+        | Op::Attention(_)
+        | Op::VocabLoss(_)
         | Op::GatherRows(_)
         | Op::CrossEntropy(_)
         | Op::WindowSum(_) => false,
@@ -89,6 +102,10 @@ fn is_cheap(op: &Op) -> bool {
         | Op::SegmentMixTransposed(_)
         | Op::MaskedSoftmaxGrad(_)
         | Op::GeluTanhGrad(_)
+        | Op::ProjectionGrad(_)
+        | Op::AdapterUpGrad(_)
+        | Op::AdapterGrad(_)
+        | Op::AttentionGrad(_)
         | Op::ScatterRows(_)
         | Op::CrossEntropyGrad(_)
         | Op::TreeAccumulate(_)

@@ -19,6 +19,7 @@ mod cheap;
 pub mod recompute;
 
 pub use blocks::RecomputeBlocks;
+pub(crate) use blocks::block_of;
 pub use cheap::RecomputeCheap;
 
 use gptjc_graphs::graph::Graph;
@@ -26,5 +27,5 @@ use gptjc_graphs::ops::Op;
 
 /// Index of the step that computes the loss: what runs behind it is backward. None if there is no loss.
 pub(crate) fn loss_step(graph: &Graph) -> Option<usize> {
-    graph.nodes().position(|(_, node)| matches!(node.op, Op::CrossEntropy(_)))
+    graph.nodes().position(|(_, node)| matches!(node.op, Op::CrossEntropy(_) | Op::VocabLoss(_)))
 }
