@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod compile;
+pub mod cost;
 mod error;
 pub mod fusion;
 pub mod lower;
@@ -14,6 +15,8 @@ pub mod memory;
 pub mod pass_manager;
 pub mod pipeline;
 pub mod precision;
+pub mod remat;
+pub mod schedule;
 pub mod simplify;
 pub mod target;
 
