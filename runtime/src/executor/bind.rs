@@ -80,6 +80,7 @@ pub(super) fn bind(plan: &Plan, mut weights: WeightStore) -> Result<Bound, Execu
     let persistent = Region::new(plan.persistent_bytes as usize, "parameters and state")?;
     let mut views = Vec::with_capacity(plan.buffers.len());
     let mut named = HashMap::new();
+    let mut kept = Vec::new();
     for buffer in &plan.buffers {
         let outside = || ExecutorError::NoBuffer(buffer.name.clone());
         let ty = buffer.ty().map_err(|_| outside())?;
@@ -90,6 +91,8 @@ pub(super) fn bind(plan: &Plan, mut weights: WeightStore) -> Result<Bound, Execu
             Memory::Parameter | Memory::State | Memory::Batch | Memory::Control | Memory::Result => {
                 // SAFETY: as above.
                 let view = unsafe { persistent.view(buffer.offset as usize, ty) }.ok_or_else(outside)?;
+                let start = buffer.offset as usize;
+                kept.push(start..start + view.ty().bytes());
                 named.insert(buffer.name.clone(), view.clone());
                 view
             }
@@ -100,7 +103,22 @@ pub(super) fn bind(plan: &Plan, mut weights: WeightStore) -> Result<Bound, Execu
         plan.entries.iter().map(|entry| bind_entry(entry, &views)).collect::<Result<_, _>>()?;
     let scratch =
         entries.iter().flat_map(|entry| &entry.kernels).map(|kernel| kernel.scratch()).max().unwrap_or(0);
-    Ok(Bound { entries, named, scratch, _arena: arena, _persistent: persistent, _weights: weights })
+    Ok(Bound { entries, named, scratch, kept, _arena: arena, persistent, _weights: weights })
+}
+
+impl Bound {
+    /// Touches the share of thread `thread` of `threads` in every buffer that is kept between runs. The system puts a
+    /// page where it is touched first; temporaries are touched by whoever computes them.
+    ///
+    /// # Safety
+    /// No buffer was written yet, and nobody reads or writes one meanwhile, but for others who touch their shares.
+    pub(super) unsafe fn touch(&self, thread: usize, threads: usize) {
+        for range in &self.kept {
+            let at = |thread: usize| range.start + range.len() * thread / threads;
+            // SAFETY: the caller's promise; shares do not overlap.
+            unsafe { self.persistent.touch(at(thread)..at(thread + 1)) };
+        }
+    }
 }
 
 fn bind_entry(entry: &EntryPoint, views: &[View]) -> Result<BoundEntry, ExecutorError> {

@@ -6,17 +6,24 @@
 //! Does not: know what the entry points mean; see [`crate::train`].
 
 mod bind;
+mod signal;
 mod team;
+mod tiles;
+mod timing;
 
 use crate::kernels::{Element, Kernel, KernelError, View};
 use crate::memory::region::{OutOfMemory, Region};
+use crate::topology::Topology;
 use gptjc_graphs::plan::{Plan, verify::PlanError};
 use gptjc_graphs::shape::{Extents, TensorType};
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
-use team::Team;
+use std::sync::atomic::AtomicBool;
+use team::{End, Team};
 
 pub use bind::WeightStore;
+pub use timing::StepTiming;
 
 /// A plan that cannot be bound or run.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +76,9 @@ pub enum ExecutorError {
     /// A kernel panicked.
     #[error("a kernel of entry `{0}` panicked: this is an error in gptjc, please report it")]
     Panicked(String),
+    /// Somebody raised the stop flag.
+    #[error("entry `{0}` was stopped")]
+    Stopped(String),
 }
 
 /// One bound entry point.
@@ -85,8 +95,10 @@ struct Bound {
     entries: Vec<BoundEntry>,
     named: HashMap<String, View>,
     scratch: usize,
+    /// Where in `persistent` buffers lie.
+    kept: Vec<Range<usize>>,
     _arena: Region,
-    _persistent: Region,
+    persistent: Region,
     _weights: WeightStore,
 }
 
@@ -98,14 +110,50 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// Binds `plan` to fresh memory and to `weights`, with a team of `threads` threads.
+    /// Binds `plan` to fresh memory and to `weights`, with a team of `threads` threads on this machine.
     ///
     /// # Errors
     /// [`ExecutorError`] if the plan does not hold, a kernel or weight is missing, or memory or threads are refused.
     pub fn new(plan: Plan, weights: WeightStore, threads: usize) -> Result<Self, ExecutorError> {
+        Self::on(&Topology::host(), plan, weights, threads)
+    }
+
+    /// As [`new`](Self::new), with the threads placed on `topology`.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub fn on(
+        topology: &Topology,
+        plan: Plan,
+        weights: WeightStore,
+        threads: usize,
+    ) -> Result<Self, ExecutorError> {
         let bound = Arc::new(bind::bind(&plan, weights)?);
-        let team = Team::new(threads, &bound)?;
+        let team = Team::new(topology.place(threads), &bound)?;
         Ok(Self { bound, team, plan })
+    }
+
+    /// What does not work as it might, and changes no result: one sentence each, for people.
+    pub fn remarks(&self) -> Vec<String> {
+        let refused = self.team.refused();
+        refused.map(|error| format!("threads are not bound to cores: {error}")).into_iter().collect()
+    }
+
+    /// Raised, it ends the run under way after the step at which it is seen, with [`ExecutorError::Stopped`], and no other
+    /// begins until it is taken back. What the run was to write is then undefined.
+    pub fn stop_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(self.team.stop_flag())
+    }
+
+    /// Switches on or off that runs take the time of every step.
+    pub fn record(&mut self, on: bool) {
+        let steps = self.plan.entries.iter().map(|entry| entry.steps.len()).max().unwrap_or(0);
+        self.team.clock.record(on, steps);
+    }
+
+    /// When the steps of the last run ran, in order; empty if that was not recorded.
+    pub fn timings(&self) -> &[StepTiming] {
+        self.team.clock.timings()
     }
 
     /// The plan.
@@ -162,7 +210,8 @@ impl Executor {
     /// Runs the entry point called `name`.
     ///
     /// # Errors
-    /// [`ExecutorError`] if there is no such entry point, the extents exceed the plan's bounds, or a kernel panics.
+    /// [`ExecutorError`] if there is no such entry point, the extents exceed the plan's bounds, a kernel panics, or the
+    /// [stop flag](Self::stop_flag) is raised.
     pub fn run(&mut self, name: &str, extents: &Extents) -> Result<(), ExecutorError> {
         let entry = self.bound.entries.iter().position(|entry| entry.name == name);
         let entry = entry.ok_or_else(|| ExecutorError::NoEntry(name.to_owned()))?;
@@ -179,7 +228,11 @@ impl Executor {
                 return Err(ExecutorError::Extent { extent, found, bound });
             }
         }
-        if self.team.run(entry, extents) { Ok(()) } else { Err(ExecutorError::Panicked(name.to_owned())) }
+        match self.team.run(entry, extents) {
+            End::Done => Ok(()),
+            End::Panicked => Err(ExecutorError::Panicked(name.to_owned())),
+            End::Stopped => Err(ExecutorError::Stopped(name.to_owned())),
+        }
     }
 }
 
