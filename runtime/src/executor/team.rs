@@ -5,6 +5,7 @@
 //! core and computes under the team's floating-point control word, as the others always do.
 
 use super::signal::Signal;
+use super::stream::{Before, Sessions, Stream};
 use super::tiles::Tiles;
 use super::timing::Clock;
 use super::{Bound, BoundEntry};
@@ -24,6 +25,8 @@ struct Job {
     epoch: u64,
     entry: usize,
     extents: Extents,
+    /// Loads and steps of the session before this run.
+    before: Before,
     stop: bool,
 }
 
@@ -37,14 +40,18 @@ pub(super) enum End {
     Panicked,
     /// Somebody raised the stop flag.
     Stopped,
+    /// A weight that a step needs cannot be read.
+    Starved,
 }
 
 impl End {
-    const ALL: [End; 3] = [End::Done, End::Panicked, End::Stopped];
+    /// By number.
+    const ALL: [End; 4] = [End::Done, End::Panicked, End::Stopped, End::Starved];
 }
 
 struct Shared {
     bound: Arc<Bound>,
+    stream: Arc<Stream>,
     placement: Placement,
     /// What each thread is bound to.
     masks: Vec<Option<CpuMask>>,
@@ -69,12 +76,17 @@ pub(super) struct Team {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
     scratch: Vec<f32>,
+    sessions: Sessions,
     pub(super) clock: Clock,
 }
 
 impl Team {
     /// Starts all threads of `placement` but the first, which is the caller's, and returns when they wait for work.
-    pub(super) fn new(placement: Placement, bound: &Arc<Bound>) -> Result<Self, std::io::Error> {
+    pub(super) fn new(
+        placement: Placement,
+        bound: &Arc<Bound>,
+        stream: &Arc<Stream>,
+    ) -> Result<Self, std::io::Error> {
         let phases = |entry: &BoundEntry| -> usize {
             entry.kernels.iter().map(|kernel| kernel.phases(&entry.bounds)).sum()
         };
@@ -82,6 +94,7 @@ impl Team {
         let mask = |cpus: &Vec<usize>| if cpus.is_empty() { None } else { CpuMask::new(cpus) };
         let shared = Arc::new(Shared {
             bound: Arc::clone(bound),
+            stream: Arc::clone(stream),
             masks: placement.places.iter().map(|place| mask(&place.cpus)).collect(),
             job: Mutex::new(Job::default()),
             announced: Signal::default(),
@@ -95,7 +108,8 @@ impl Team {
             stop: Arc::new(AtomicBool::new(false)),
             verdict: AtomicU8::new(End::Done as u8),
         });
-        let mut team = Self { shared, workers: Vec::new(), scratch: Vec::new(), clock: Clock::new() };
+        let (workers, scratch) = (Vec::new(), Vec::new());
+        let mut team = Self { shared, workers, scratch, sessions: Sessions::default(), clock: Clock::new() };
         for index in 1..team.threads() {
             let shared = Arc::clone(&team.shared);
             let builder = std::thread::Builder::new().name(format!("gptjc-{index}"));
@@ -136,12 +150,19 @@ impl Team {
         let _bound = shared.bind(0);
         shared.tiles.reset();
         self.clock.start_run();
+        let bound = &shared.bound.entries[entry];
+        let (loads, steps) = (bound.loads, bound.kernels.len() as u64);
+        let before = self.sessions.begin_run(&shared.stream, entry, loads, steps);
         let mut job = lock(&shared.job);
-        *job = Job { epoch: job.epoch + 1, entry, extents: *extents, stop: false };
+        *job = Job { epoch: job.epoch + 1, entry, extents: *extents, before, stop: false };
         let current = *job;
         drop(job);
         shared.announced.set(current.epoch);
-        run_entry(shared, 0, &current, &mut self.scratch, Some(&mut self.clock))
+        let end = run_entry(shared, 0, &current, &mut self.scratch, Some(&mut self.clock));
+        if end == End::Done {
+            self.sessions.end_run(entry, before, loads);
+        }
+        end
     }
 }
 
@@ -211,11 +232,16 @@ fn run_entry(
     mut clock: Option<&mut Clock>,
 ) -> End {
     let domain = shared.placement.places[thread].domain;
-    let kernels = &shared.bound.entries[job.entry].kernels;
+    let BoundEntry { kernels, needs, loads, .. } = &shared.bound.entries[job.entry];
     let mut phases_before = 0;
     for (step, kernel) in kernels.iter().enumerate() {
         if let Some(clock) = &mut clock {
             clock.start_step(job.entry, step);
+        }
+        if *loads > 0 && !wait_for_loads(shared, job.before.loads + needs[step], &mut clock) {
+            // All threads come here. None may leave before the others have seen why.
+            wait_for_all(shared, false);
+            return End::Starved;
         }
         let phases = kernel.phases(&job.extents);
         for phase in 0..phases {
@@ -229,15 +255,29 @@ fn run_entry(
             let may_stop = phase + 1 == phases && step + 1 < kernels.len();
             match wait_for_all(shared, may_stop) {
                 End::Done => {}
-                end @ (End::Panicked | End::Stopped) => return end,
+                end @ (End::Panicked | End::Stopped | End::Starved) => return end,
             }
         }
         phases_before += phases;
         if let Some(clock) = &mut clock {
             clock.end_step();
+            if *loads > 0 {
+                shared.stream.count_steps(job.before.steps + step as u64 + 1);
+            }
         }
     }
     End::Done
+}
+
+/// Waits until `loads` loads of the session are done; false, to all threads, if they never will be. The thread with the
+/// clock takes the time.
+fn wait_for_loads(shared: &Shared, loads: u64, clock: &mut Option<&mut Clock>) -> bool {
+    #[cfg(test)]
+    super::jitter::pause();
+    let Some(clock) = clock else { return shared.stream.wait(loads) };
+    let (ready, nanoseconds) = shared.stream.wait_timed(loads);
+    clock.stalled(nanoseconds);
+    ready
 }
 
 /// Tiles of one phase, until all are claimed. `counter` is the phase's index among those of the entry point.
