@@ -1,6 +1,7 @@
 //! Options in, plan out.
 
 use crate::lower::lower;
+use crate::pass_manager::Pass;
 use crate::{CompileError, pass_manager, pipeline};
 use gptjc_graphs::graph::Graph;
 use gptjc_graphs::models::gptj::{decode_graphs, training_program};
@@ -106,14 +107,19 @@ pub(crate) fn entry_graphs(options: &CompileOptions) -> Result<Vec<Graph>, Compi
     Ok(training_program(options, options.micro_batch as usize)?.into_graphs())
 }
 
-/// Runs the passes over the graphs of all entry points and lowers them.
-fn compile_graphs(mut graphs: Vec<Graph>, options: &CompileOptions) -> Result<Plan, CompileError> {
+/// The passes that change what is computed, for `options`.
+pub(crate) fn passes(options: &CompileOptions) -> Result<Vec<Box<dyn Pass>>, CompileError> {
     let isa = options.target.isa.parse().map_err(|expected| CompileError::Option {
         option: "target isa",
         expected,
         found: options.target.isa.clone(),
     })?;
-    let passes = pipeline::passes(options.precision(), isa);
+    Ok(pipeline::passes(options.precision(), isa))
+}
+
+/// Runs the passes over the graphs of all entry points and lowers them.
+fn compile_graphs(mut graphs: Vec<Graph>, options: &CompileOptions) -> Result<Plan, CompileError> {
+    let passes = passes(options)?;
     let mut remarks = Vec::new();
     for graph in &mut graphs {
         remarks.extend(pass_manager::run(&passes, graph)?);

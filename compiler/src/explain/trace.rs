@@ -1,8 +1,8 @@
 //! The graphs of an entry point, before the passes and after each.
 
-use crate::compile::entry_graphs;
+use crate::CompileError;
+use crate::compile::{entry_graphs, passes};
 use crate::pass_manager::{self, PassRecord};
-use crate::{CompileError, pipeline};
 use gptjc_graphs::graph::Graph;
 use gptjc_graphs::plan::{CompileOptions, EntryPoint, KernelId};
 
@@ -25,7 +25,7 @@ pub fn trace(options: &CompileOptions, entry: &str) -> Result<Vec<Stage>, Compil
         return Ok(Vec::new());
     };
     let mut stages = vec![Stage { record: None, graph: graph.clone() }];
-    pass_manager::run_each(&pipeline::passes(options.precision()), &mut graph, |record, graph| {
+    pass_manager::run_each(&passes(options)?, &mut graph, |record, graph| {
         stages.push(Stage { record: Some(record.clone()), graph: graph.clone() });
     })?;
     Ok(stages)
