@@ -14,6 +14,7 @@
 mod bind;
 mod blocks;
 mod rowwise;
+mod simd;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -23,12 +24,14 @@ mod tests;
 mod view;
 
 pub mod adapter;
+pub mod attention;
 pub mod cache;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod elementwise;
 pub mod embedding;
 pub mod gelu;
+pub(crate) mod gemm;
 pub mod layer_norm;
 pub mod masked_softmax;
 pub mod matmul;
