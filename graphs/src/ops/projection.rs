@@ -387,3 +387,6 @@ fn base_product<F: Real>(
     }
     Ok(sum)
 }
+
+#[cfg(test)]
+mod tests;

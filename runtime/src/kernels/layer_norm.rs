@@ -131,15 +131,16 @@ pub(super) fn bind_param_grad(call: &Call) -> Result<Box<dyn Kernel>, KernelErro
 #[cfg(test)]
 mod tests {
     use super::super::testing::{Batch, Case, U, few};
+    use gptjc_graphs::dtype::DType::{self, Bf16, F32};
     use gptjc_graphs::ops::layer_norm as ops;
     use proptest::prelude::*;
 
-    /// x, weight and bias of `[slots, width]`.
-    fn forward(seed: u64, width: usize) -> (Batch, Case) {
+    /// x, weight and bias of `[slots, width]`, with a result of this type.
+    fn forward(seed: u64, width: usize, dtype: DType) -> (Batch, Case) {
         let mut batch = Batch::new(seed, 7);
         let dims = [batch.slots(), width.into()];
         let operands = vec![batch.f32(&dims), batch.f32(&dims[1..]), batch.f32(&dims[1..])];
-        let case = Case::new(ops::LayerNorm::new(1e-5), batch.extents(), operands);
+        let case = Case::new(ops::LayerNorm { epsilon: 1e-5, dtype }, batch.extents(), operands);
         (batch, case)
     }
 
@@ -171,32 +172,44 @@ mod tests {
 
         #[test]
         fn rows_are_normalised(seed: u64, width in 1usize..70, rows in 1u32..9) {
-            forward(seed, width).1.tile(rows, 0).check(forward_bounds);
+            for dtype in [F32, Bf16] {
+                forward(seed, width, dtype).1.tile(rows, 0).check(forward_bounds);
+            }
         }
 
         #[test]
         fn gradients_are_those_of_the_op(seed: u64, width in 1usize..70, rows in 1u32..9) {
-            let (mut batch, case) = forward(seed, width);
-            let (dims, k) = ([batch.slots(), width.into()], width as f64);
-            let (dy, used) = (batch.f32(&dims), [batch.extents().slots]);
-            let [_, mean, rstd] = case.evaluate(|_, x| x).try_into().unwrap();
-            let [mean, rstd] = [mean, rstd].map(|of_row| Batch::given(&dims[..1], &used, of_row));
-            let [x, weight] = [case.operands[0].clone(), case.operands[1].clone()];
-            let table = batch.window_table();
-            let operands = vec![dy.clone(), x.clone(), mean.clone(), rstd.clone(), table];
-            let parameters = Case::new(ops::LayerNormParamGrad, batch.extents(), operands).tile(rows, 0);
-            parameters.check(|case, _| {
-                // With `-|mean|` the differences from it are sums of magnitudes; 4 roundings a product, 7 tokens.
-                let mut bounds = case.evaluate(|operand, x| if operand == 2 { -x.abs() } else { x.abs() });
-                bounds.iter_mut().flatten().for_each(|bound| *bound *= 11.0 * U);
-                bounds
-            });
-            let operands = vec![dy, x, weight, mean, rstd];
-            Case::new(ops::LayerNormGrad, batch.extents(), operands).tile(rows, 0).check(|case, _| {
+            for of_dy in [F32, Bf16] {
+                check_gradients(seed, width, rows, of_dy);
+            }
+        }
+    }
+
+    fn check_gradients(seed: u64, width: usize, rows: u32, of_dy: DType) {
+        let (mut batch, case) = forward(seed, width, F32);
+        let (dims, k) = ([batch.slots(), width.into()], width as f64);
+        let (dy, residual) = (batch.float(of_dy, &dims), batch.f32(&dims));
+        let used = [batch.extents().slots];
+        let [_, mean, rstd] = case.evaluate(|_, x| x).try_into().unwrap();
+        let [mean, rstd] = [mean, rstd].map(|of_row| Batch::given(&dims[..1], &used, of_row));
+        let [x, weight] = [case.operands[0].clone(), case.operands[1].clone()];
+        let operands = vec![dy.clone(), x.clone(), mean.clone(), rstd.clone(), batch.window_table()];
+        let parameters = Case::new(ops::LayerNormParamGrad, batch.extents(), operands).tile(rows, 0);
+        parameters.check(|case, _| {
+            // With `-|mean|` the differences from it are sums of magnitudes; 4 roundings a product, 7 tokens.
+            let mut bounds = case.evaluate(|operand, x| if operand == 2 { -x.abs() } else { x.abs() });
+            bounds.iter_mut().flatten().for_each(|bound| *bound *= 11.0 * U);
+            bounds
+        });
+        let operands = vec![dy, x, weight, mean, rstd];
+        for operands in [operands.clone(), [operands, vec![residual]].concat()] {
+            let sum = if operands.len() > 5 { U } else { 0.0 };
+            Case::new(ops::LayerNormGrad, batch.extents(), operands).tile(rows, 0).check(|case, expected| {
                 let bound = |(element, x): (usize, &f64)| {
                     let (mean, rstd) = (case.floats(3)[element / width], case.floats(4)[element / width]);
                     // Of a normalised row the squares sum to at most k, and |g| is at most 1: so no mean exceeds 1.
                     rstd * U * (k + 12.0) * (1.0 + 1.0 + (x - mean).abs() * rstd)
+                        + sum * expected[0][element].abs()
                 };
                 vec![case.floats(1).iter().enumerate().map(bound).collect()]
             });

@@ -279,7 +279,7 @@ fn what_is_not_part_of_this_version_is_refused() {
         refusal(&call).unwrap()
     };
     let rest = "is not part of this gptjc; compile the plan again for this machine with `gptjc compile`";
-    assert_eq!(unknown("add", "amx"), format!("kernel `add-f32-amx` {rest}"));
+    assert_eq!(unknown("add", "neon"), format!("kernel `add-f32-neon` {rest}"));
     assert_eq!(unknown("add2", "portable"), format!("kernel `add2-f32-portable` {rest}"));
 }
 
