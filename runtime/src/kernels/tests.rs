@@ -280,7 +280,7 @@ fn what_is_not_part_of_this_version_is_refused() {
         refusal(&call).unwrap()
     };
     let rest = "is not part of this gptjc; compile the plan again for this machine with `gptjc compile`";
-    assert_eq!(unknown("add", "mmx"), format!("kernel `add-f32-mmx` {rest}"));
+    assert_eq!(unknown("add", "neon"), format!("kernel `add-f32-neon` {rest}"));
     assert_eq!(unknown("add2", "portable"), format!("kernel `add2-f32-portable` {rest}"));
 }
 
