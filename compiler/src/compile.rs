@@ -98,7 +98,12 @@ fn compile_with_micro_batch(options: &CompileOptions, micro_batch: usize) -> Res
 
 /// Runs the passes over the graphs of all entry points and lowers them.
 fn compile_graphs(mut graphs: Vec<Graph>, options: &CompileOptions) -> Result<Plan, CompileError> {
-    let passes = pipeline::passes(options.precision());
+    let isa = options.target.isa.parse().map_err(|expected| CompileError::Option {
+        option: "target isa",
+        expected,
+        found: options.target.isa.clone(),
+    })?;
+    let passes = pipeline::passes(options.precision(), isa);
     let mut remarks = Vec::new();
     for graph in &mut graphs {
         remarks.extend(pass_manager::run(&passes, graph)?);
