@@ -2,8 +2,8 @@
 //! GPT-J.
 //!
 //! # Numerics
-//! Two products and a sum a lane, each rounded; with vectors, the sum is fused with the first of them. Tables: angle in f32 as transformers computes it, sine and cosine of
-//! that angle in f64, rounded once.
+//! Two products and a sum a lane, each rounded; with vectors, the sum is fused with the first of them. Tables: angle in
+//! f32 as transformers computes it, sine and cosine of that angle in f64, rounded once.
 
 use super::elementwise::{leading, start_from};
 use super::rowwise::{RowKernel, elements};
