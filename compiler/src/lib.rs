@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod compile;
+pub mod cost;
 mod error;
 pub mod explain;
 pub mod fusion;
@@ -14,7 +15,10 @@ pub mod lower;
 pub mod memory;
 pub mod pass_manager;
 pub mod pipeline;
+mod planner;
 pub mod precision;
+pub mod remat;
+pub mod schedule;
 pub mod simplify;
 pub mod target;
 

@@ -1,5 +1,7 @@
 //! Values of flags that are neither numbers nor paths.
 
+use gptjc_runtime::topology::Pretended;
+
 /// A truth value, spelt as Hugging Face's argument parser takes it.
 pub(crate) fn boolean(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
@@ -91,6 +93,11 @@ pub(crate) fn threads(text: &str) -> Result<usize, String> {
         Ok(number) if (1..=4096).contains(&number) => Ok(number),
         _ => Err("expected a number from 1 to 4096".to_owned()),
     }
+}
+
+/// Sockets and cores of a socket.
+pub(crate) fn topology(text: &str) -> Result<Pretended, String> {
+    text.parse()
 }
 
 /// Bytes as people read them.

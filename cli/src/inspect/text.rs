@@ -59,7 +59,7 @@ fn sections(view: &View<'_>, out: &mut String) -> fmt::Result {
 /// The graphs of the entry point, whole in the text form that parses back, or the statements of one block.
 fn graphs(view: &View<'_>, out: &mut String) -> Result<(), CliError> {
     let Some(entry) = view.graph_entry() else { return Ok(()) };
-    let stages = trace(&view.plan.options, entry).map_err(|source| CliError::Compile(source.into()))?;
+    let stages = trace(view.plan, entry).map_err(|source| CliError::Compile(source.into()))?;
     let mut show = |part, title: &str, stage: Option<&Stage>| {
         if let Some(stage) = stage.filter(|_| view.show.has(part)) {
             // Writing to a string does not fail.
