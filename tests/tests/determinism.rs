@@ -102,10 +102,20 @@ fn variants(packing: Packing, precision: Precision) -> Vec<(&'static str, Run)> 
     let mut budget = Run::new(packing, precision);
     let eight = gptjc_compiler::compile(&budget.options).unwrap();
     budget.options.micro_batch = 0;
-    budget.options.memory_budget = eight.weight_bytes + eight.persistent_bytes + eight.arena_bytes / 2;
+    budget.options.memory_budget = eight.prediction.peak_bytes - eight.arena_bytes / 2;
     let plan = gptjc_compiler::compile(&budget.options).unwrap();
-    assert!(plan.options.micro_batch < 8, "the budget should force a smaller micro-batch");
+    assert!(
+        plan.options.micro_batch < 8 || plan.prediction.recomputed_blocks > 0,
+        "the budget should force smaller micro-batches or recomputation"
+    );
     variants.push(("a tight memory budget", budget));
+    let mut streaming = Run::new(packing, precision);
+    streaming.options.micro_batch = 1;
+    let resident = gptjc_compiler::compile(&streaming.options).unwrap();
+    streaming.options.memory_budget = resident.prediction.peak_bytes - resident.weight_bytes / 2;
+    let plan = gptjc_compiler::compile(&streaming.options).unwrap();
+    assert!(plan.stream_bytes > 0, "the budget should force streaming of weights");
+    variants.push(("streamed weights", streaming));
     variants
 }
 
