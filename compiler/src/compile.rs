@@ -4,9 +4,11 @@ use crate::cost::CostModel;
 use crate::lower::lower;
 use crate::memory::residency::{self, Weights};
 use crate::memory::stream::simulate;
+use crate::pass_manager::Pass;
 use crate::planner::{Choice, Fused, Planner};
 use crate::{CompileError, pass_manager, pipeline};
 use gptjc_graphs::graph::Graph;
+use gptjc_graphs::models::gptj::{decode_graphs, training_program};
 use gptjc_graphs::plan::{CompileOptions, Plan, Prediction, verify};
 use std::fmt;
 
@@ -86,6 +88,41 @@ fn micro_batches(options: &CompileOptions) -> Vec<u64> {
     }
 }
 
+/// The passes that run over the graph of the entry point `entry`, with `blocks` blocks recomputed.
+///
+/// # Errors
+/// [`CompileError::Option`] if the target has kernels of no known instruction set.
+pub(crate) fn passes(
+    options: &CompileOptions,
+    entry: &str,
+    blocks: usize,
+) -> Result<Vec<Box<dyn Pass>>, CompileError> {
+    let mut passes = fusions(options)?;
+    if entry == Fused::TRAINING {
+        passes.extend(pipeline::memory_passes(blocks));
+    }
+    Ok(passes)
+}
+
+/// The passes that run over every graph.
+pub(crate) fn fusions(options: &CompileOptions) -> Result<Vec<Box<dyn Pass>>, CompileError> {
+    let isa = options.target.isa.parse().map_err(|expected| CompileError::Option {
+        option: "target isa",
+        expected,
+        found: options.target.isa.clone(),
+    })?;
+    Ok(pipeline::passes(options.precision(), isa))
+}
+
+/// The graphs of all entry points for micro-batches of `micro_batch` windows, as they are built.
+pub(crate) fn entry_graphs(options: &CompileOptions, micro_batch: u64) -> Result<Vec<Graph>, CompileError> {
+    if options.decode_sequences > 0 {
+        Ok(decode_graphs(options)?)
+    } else {
+        Ok(training_program(options, micro_batch as usize)?.into_graphs())
+    }
+}
+
 /// Makes the plan that was chosen.
 fn finish(
     options: &CompileOptions,
@@ -132,6 +169,7 @@ fn predict(plan: &Plan, options: &CompileOptions, choice: &Choice, work: u64) ->
         peak_bytes: choice.need.total(),
         touched_weight_bytes: choice.need.weights,
         process_bytes: choice.need.process,
+        recomputed_blocks: choice.blocks as u64,
         ..Prediction::default()
     };
     if let (Some(micro_step), Some(apply)) = (plan.entry(Fused::TRAINING), plan.entry("apply")) {

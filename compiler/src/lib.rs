@@ -9,6 +9,7 @@
 mod compile;
 pub mod cost;
 mod error;
+pub mod explain;
 pub mod fusion;
 pub mod lower;
 pub mod memory;

@@ -5,13 +5,13 @@
 //! the weights ([`Weights::options`]) is simulated. The fastest optimizer step that fits the budget is taken; of steps
 //! that are equally fast, the one that needs the least memory.
 
+use crate::compile::{entry_graphs, fusions};
 use crate::cost::CostModel;
 use crate::lower::{arena_bytes, lower};
 use crate::memory::residency::{Residency, Weights};
 use crate::memory::stream::simulate;
 use crate::{CompileError, MemoryNeed, pass_manager, pipeline};
 use gptjc_graphs::graph::Graph;
-use gptjc_graphs::models::gptj::{decode_graphs, training_program};
 use gptjc_graphs::plan::CompileOptions;
 
 /// Memory of the process besides the plan's: program, tokenizer, data.
@@ -49,17 +49,8 @@ impl Fused {
 
     /// Builds and fuses the graphs.
     pub(crate) fn build(options: &CompileOptions, micro_batch: u64) -> Result<Self, CompileError> {
-        let isa = options.target.isa.parse().map_err(|expected| CompileError::Option {
-            option: "target isa",
-            expected,
-            found: options.target.isa.clone(),
-        })?;
-        let mut graphs = if options.decode_sequences > 0 {
-            decode_graphs(options)?
-        } else {
-            training_program(options, micro_batch as usize)?.into_graphs()
-        };
-        let passes = pipeline::passes(options.precision(), isa);
+        let mut graphs = entry_graphs(options, micro_batch)?;
+        let passes = fusions(options)?;
         let mut remarks = Vec::new();
         for graph in &mut graphs {
             remarks.extend(pass_manager::run(&passes, graph)?);
