@@ -5,6 +5,7 @@
 //! cannot be read is replaced by a modest guess: it moves tiles and budgets, never results.
 
 use crate::diagnosis::{SystemFiles, cgroup_memory_limit, diagnose};
+use crate::isa;
 use gptjc_graphs::plan::Target;
 use gptjc_graphs::plan::target_file::{self, TargetFileError};
 use sha2::{Digest, Sha256};
@@ -66,7 +67,7 @@ fn unmeasured() -> Target {
         counted.physical.map_or(counted.usable, |physical| physical.min(counted.usable)).max(1) as u32;
     Target {
         name: "host".to_owned(),
-        isa: "portable".to_owned(),
+        isa: isa::best().name().to_owned(),
         cores,
         sockets,
         numa_nodes_per_socket: (counted.numa_nodes.unwrap_or(1) as u32 / sockets).max(1),
