@@ -31,7 +31,8 @@ pub(in crate::kernels) fn bind_forward(call: &Call, isa: Isa) -> Result<Box<dyn 
     bound.members.iter().try_for_each(|member| call.check_float("weight", &member.weight))?;
     let types = (bound.x.ty().dtype, bound.members[0].weight.ty().dtype);
     let engine = engine(call, isa, types == (Bf16, Bf16))?;
-    Ok(with_simd!(engine, simd => Box::new(Forward { engine, simd, bound })))
+    let kernel: Box<dyn Kernel> = with_simd!(engine, simd => Box::new(Forward { engine, simd, bound }));
+    Ok(kernel)
 }
 
 /// Binds `projection_grad`.
@@ -46,7 +47,8 @@ pub(in crate::kernels) fn bind_grad(call: &Call, isa: Isa) -> Result<Box<dyn Ker
     })?;
     let types = (bound.members[0].dy.ty().dtype, bound.members[0].weight.ty().dtype);
     let engine = engine(call, isa, types == (Bf16, Bf16))?;
-    Ok(with_simd!(engine, simd => Box::new(Grad { engine, simd, bound })))
+    let kernel: Box<dyn Kernel> = with_simd!(engine, simd => Box::new(Grad { engine, simd, bound }));
+    Ok(kernel)
 }
 
 struct Forward<S> {

@@ -27,7 +27,8 @@ pub(in crate::kernels) fn bind(call: &Call, isa: Isa) -> Result<Box<dyn Kernel>,
     call.check_float("w", &bound.w)?;
     let of_left = bound.h.ty().dtype == Bf16 || (bound.dh.is_some() && bound.dtype == Bf16);
     let engine = engine(call, isa, of_left && bound.w.ty().dtype == Bf16)?;
-    Ok(with_simd!(engine, simd => Box::new(Vector { engine, simd, bound })))
+    let kernel: Box<dyn Kernel> = with_simd!(engine, simd => Box::new(Vector { engine, simd, bound }));
+    Ok(kernel)
 }
 
 struct Vector<S> {
