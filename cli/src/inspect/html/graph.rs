@@ -2,7 +2,6 @@
 
 use super::layered::{Sizes, layout};
 use super::markup::{details, escape, px, section};
-use crate::inspect::View;
 use gptjc_compiler::explain::{BlockKind, EntryReport, GraphNode, GraphView, Group, TypedValue};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -16,7 +15,7 @@ fn typical(entry: &EntryReport) -> Option<Group> {
     common.or(entry.blocks.first()).and_then(|kind| kind.groups.first().copied())
 }
 
-pub(super) fn write(view: &View<'_>, entry: &EntryReport, out: &mut String) {
+pub(super) fn write(entry: &EntryReport, out: &mut String) {
     let Some(group) = typical(entry) else { return };
     let command = format!("gptjc inspect PLAN --entry {} --show graph", entry.name);
     let lead = format!(
@@ -45,7 +44,6 @@ pub(super) fn write(view: &View<'_>, entry: &EntryReport, out: &mut String) {
         panels.push_str("</div>");
         body.push_str(&details(&summary, &panels, open));
     }
-    let _ = view;
     section(out, "graphs", "Graphs", &lead, &body);
 }
 

@@ -1,7 +1,6 @@
 //! The tables of the text.
 
-use super::time;
-use crate::inspect::numbers::{bytes, flops, percent, seconds, thousands};
+use crate::inspect::numbers::{bytes, flops, percent, seconds as time, thousands};
 use gptjc_compiler::explain::{Cost, EntryReport, JobCase, MemoryFacts, PassRow, Report};
 use std::fmt::{self, Write};
 
@@ -18,9 +17,9 @@ pub(super) fn prediction(report: &Report, out: &mut String) -> fmt::Result {
     writeln!(
         out,
         "  optimizer step   {} in {} micro-step(s), {} of it waiting for weights",
-        seconds(expected.seconds),
+        time(expected.seconds),
         expected.micro_steps,
-        seconds(expected.wait_seconds)
+        time(expected.wait_seconds)
     )?;
     writeln!(
         out,
