@@ -111,12 +111,29 @@ fn variants(packing: Packing, precision: Precision) -> Vec<(&'static str, Run)> 
     large_caches.options.target.cores = 1;
     variants.push(("large caches, one core", large_caches));
     let mut budget = Run::new(packing, precision);
+    let eight = gptjc_compiler::compile(&budget.options).unwrap();
     budget.options.micro_batch = 0;
-    budget.options.memory_budget = least_budget(&budget.options);
+    budget.options.memory_budget = eight.prediction.peak_bytes - eight.arena_bytes / 2;
     let plan = gptjc_compiler::compile(&budget.options).unwrap();
-    let recomputed = plan.remarks.iter().any(|remark| remark.contains("recompute_blocks"));
-    assert!(plan.options.micro_batch < 8 && plan.stream_bytes > 0 && recomputed, "{:?}", plan.remarks);
+    assert!(
+        plan.options.micro_batch < 8 || plan.prediction.recomputed_blocks > 0,
+        "the budget should force smaller micro-batches or recomputation"
+    );
     variants.push(("a tight memory budget", budget));
+    let mut least = Run::new(packing, precision);
+    least.options.micro_batch = 0;
+    least.options.memory_budget = least_budget(&least.options);
+    let plan = gptjc_compiler::compile(&least.options).unwrap();
+    let recomputed = plan.prediction.recomputed_blocks;
+    assert!(plan.options.micro_batch == 1 && plan.stream_bytes > 0 && recomputed > 0, "{:?}", plan.remarks);
+    variants.push(("the least memory budget", least));
+    let mut streaming = Run::new(packing, precision);
+    streaming.options.micro_batch = 1;
+    let resident = gptjc_compiler::compile(&streaming.options).unwrap();
+    streaming.options.memory_budget = resident.prediction.peak_bytes - resident.weight_bytes / 2;
+    let plan = gptjc_compiler::compile(&streaming.options).unwrap();
+    assert!(plan.stream_bytes > 0, "the budget should force streaming of weights");
+    variants.push(("streamed weights", streaming));
     variants
 }
 
