@@ -147,6 +147,9 @@ pub(crate) enum CliError {
     /// Rows that cannot be scored.
     #[error("cannot compare the merged model")]
     Answer(#[source] Cause),
+    /// A checkpoint that is not made.
+    #[error("cannot make the checkpoint")]
+    Synth(#[source] Cause),
     /// A result that JSON cannot hold.
     #[error("cannot write the result as JSON")]
     Json(#[source] Cause),

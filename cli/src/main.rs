@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         Command::Inspect(command) => commands::inspect::run(command, console),
         Command::Validate(command) => commands::validate::run(command, console),
         Command::Generate(command) => commands::generate::run(command, console),
+        Command::Synth(command) => commands::synth::run(command, console),
         Command::Doctor(command) => commands::doctor::run(command, console),
     };
     match result {

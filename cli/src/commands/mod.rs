@@ -12,5 +12,6 @@ pub(crate) mod merge;
 mod model;
 mod output;
 mod progress;
+pub(crate) mod synth;
 pub(crate) mod train;
 pub(crate) mod validate;

@@ -9,6 +9,7 @@ mod data;
 mod engine;
 mod export;
 pub(crate) mod reference;
+mod synth;
 mod train;
 pub(crate) mod values;
 
@@ -17,6 +18,7 @@ pub(crate) use data::DataFlags;
 pub(crate) use engine::{DoctorCommand, EngineFlags, GenerateCommand, ValidateCommand};
 pub(crate) use export::{ExportCommand, MadeDirectory, MergeCommand};
 pub(crate) use reference::ReferenceFlags;
+pub(crate) use synth::SynthCommand;
 pub(crate) use train::{OutputFlags, RunFlags};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -84,6 +86,8 @@ pub(crate) enum Command {
     Validate(Box<ValidateCommand>),
     /// Continue prompts greedily, under ONNX Runtime or compiled
     Generate(Box<GenerateCommand>),
+    /// Write a random checkpoint of any size, for measuring and testing
+    Synth(SynthCommand),
     /// Show what this machine has and lacks, and fetch ONNX Runtime
     Doctor(DoctorCommand),
 }

@@ -9,4 +9,5 @@ mod doctor;
 mod export_merge;
 mod questions;
 mod reference_workflow;
+mod synth;
 mod tiny_model;
