@@ -44,6 +44,15 @@ pub(crate) enum CliError {
         #[source]
         source: Cause,
     },
+    /// A machine that cannot be compiled for.
+    #[error("cannot use the target `{name}`")]
+    #[diagnostic(help("{advice}"))]
+    Target {
+        name: String,
+        advice: String,
+        #[source]
+        source: Cause,
+    },
     /// Options without a plan.
     #[error("cannot compile a plan")]
     Compile(#[source] Cause),

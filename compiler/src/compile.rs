@@ -9,8 +9,10 @@ use gptjc_graphs::plan::{CompileOptions, Plan, verify};
 /// Bytes that a plan needs while it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryNeed {
-    /// Frozen weights, in the type that the kernels read.
+    /// Frozen weights that stay in memory, in the type that the kernels read.
     pub weights: u64,
+    /// Frozen weights that are there for a while.
+    pub stream: u64,
     /// Parameters, state, batch, control and results.
     pub persistent: u64,
     /// Temporaries.
@@ -20,12 +22,17 @@ pub struct MemoryNeed {
 impl MemoryNeed {
     /// What `plan` needs.
     pub fn of(plan: &Plan) -> Self {
-        Self { weights: plan.weight_bytes, persistent: plan.persistent_bytes, arena: plan.arena_bytes }
+        Self {
+            weights: plan.weight_bytes,
+            stream: plan.stream_bytes,
+            persistent: plan.persistent_bytes,
+            arena: plan.arena_bytes,
+        }
     }
 
     /// All of it.
     pub fn total(&self) -> u64 {
-        self.weights + self.persistent + self.arena
+        self.weights + self.stream + self.persistent + self.arena
     }
 }
 

@@ -14,6 +14,7 @@ pub mod pass_manager;
 pub mod pipeline;
 pub mod precision;
 pub mod simplify;
+pub mod target;
 
 pub use compile::{MemoryNeed, compile};
 pub use error::CompileError;

@@ -1,22 +1,81 @@
 //! The machine that this process runs on, as a compile target.
 //!
 //! Cores are those of the inherited affinity mask; memory is the smaller of the machine's and the control group's
-//! limit. What cannot be read is replaced by a modest guess: it moves tiles and budgets, never results.
+//! limit; peaks and bandwidths are those that `gptjc bench machine` measured and left in the user's cache directory. What
+//! cannot be read is replaced by a modest guess: it moves tiles and budgets, never results.
 
-use crate::diagnosis::{SystemFiles, cgroup_memory_limit};
+use crate::diagnosis::{SystemFiles, cgroup_memory_limit, diagnose};
 use gptjc_graphs::plan::Target;
-use std::path::Path;
+use gptjc_graphs::plan::target_file::{self, TargetFileError};
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
 
-/// Describes this machine.
+/// Describes this machine, with what was measured on it; a file of measurements that cannot be read counts as none.
 pub fn host() -> Target {
+    let target = unmeasured();
+    match measurements_file() {
+        Some(file) => with_measurements(&file, target.clone()).unwrap_or(target),
+        None => target,
+    }
+}
+
+/// Where the measurements of this machine are kept: `machine-HASH.toml` in `$XDG_CACHE_HOME/gptjc` or `~/.cache/gptjc`,
+/// with a hash of the processor's name, its features and the number of cores that may be used. None without a home.
+///
+/// The file is a [machine description](target_file) with the keys `peak_f32`, `peak_bf16`, `memory_bandwidth` and
+/// `disk_bandwidth`, or some of them.
+pub fn measurements_file() -> Option<PathBuf> {
+    let directory = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = directory("XDG_CACHE_HOME").or_else(|| Some(directory("HOME")?.join(".cache")))?;
+    Some(cache.join("gptjc").join(format!("machine-{}.toml", cpu_hash())))
+}
+
+/// `target` with the measurements in `file`; as it was if there is no such file.
+///
+/// # Errors
+/// [`TargetFileError`] if the file is there and is no machine description.
+pub fn with_measurements(file: &Path, target: Target) -> Result<Target, TargetFileError> {
+    let Ok(text) = std::fs::read_to_string(file) else { return Ok(target) };
+    let measured = target_file::overlay(&file.display().to_string(), &text, Target::default())?;
+    let known = |measured: f64, before: f64| if measured > 0.0 { measured } else { before };
+    Ok(Target {
+        peak_f32: known(measured.peak_f32, target.peak_f32),
+        peak_bf16: known(measured.peak_bf16, target.peak_bf16),
+        memory_bandwidth: known(measured.memory_bandwidth, target.memory_bandwidth),
+        disk_bandwidth: known(measured.disk_bandwidth, target.disk_bandwidth),
+        ..target
+    })
+}
+
+/// Tells processors apart.
+fn cpu_hash() -> String {
+    let found = diagnose(&SystemFiles::default());
+    let mut hash = Sha256::new();
+    hash.update(found.cpu.model.unwrap_or_default());
+    hash.update(found.cpu.features.join(" "));
+    hash.update(found.cores.usable.to_le_bytes());
+    hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What the system says of this machine.
+fn unmeasured() -> Target {
+    let counted = diagnose(&SystemFiles::default()).cores;
+    let sockets = counted.sockets.unwrap_or(1).max(1) as u32;
+    // Threads beyond the physical cores would share one.
+    let cores =
+        counted.physical.map_or(counted.usable, |physical| physical.min(counted.usable)).max(1) as u32;
     Target {
         name: "host".to_owned(),
         isa: "portable".to_owned(),
-        cores: std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32),
+        cores,
+        sockets,
+        numa_nodes_per_socket: (counted.numa_nodes.unwrap_or(1) as u32 / sockets).max(1),
+        threads: cores,
         l1d_bytes: cache_bytes(1).unwrap_or(32 << 10),
         l2_bytes: cache_bytes(2).unwrap_or(512 << 10),
         l3_bytes: cache_bytes(3).unwrap_or(8 << 20),
         memory_bytes: memory_bytes().unwrap_or(8 << 30),
+        ..Target::default()
     }
 }
 
@@ -67,6 +126,20 @@ mod tests {
         assert_eq!(parse_size("4096"), Some(4096));
         assert_eq!(parse_size(""), None);
         assert_eq!(parse_meminfo("MemFree: 1 kB\nMemTotal:       1024 kB\n"), Some(1 << 20));
+    }
+
+    #[test]
+    fn measurements_are_read_and_nothing_else_of_their_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("machine.toml");
+        let target = Target { cores: 2, ..Target::default() };
+        assert_eq!(with_measurements(&file, target.clone()), Ok(target.clone()));
+        std::fs::write(&file, "cores_per_socket = 8\npeak_f32 = 9e10\ndisk_bandwidth = 2e9\n").unwrap();
+        let measured = Target { peak_f32: 9e10, disk_bandwidth: 2e9, ..target.clone() };
+        assert_eq!(with_measurements(&file, target.clone()), Ok(measured));
+        std::fs::write(&file, "peak = 1").unwrap();
+        let error = with_measurements(&file, target).unwrap_err().to_string();
+        assert!(error.contains("machine.toml`: key `peak` is unknown"), "{error}");
     }
 
     #[test]

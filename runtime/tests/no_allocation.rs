@@ -54,6 +54,7 @@ fn step(op: &str, attributes: &Attributes, operands: &[u32], results: &[u32]) ->
         flops: 1,
         bytes: 1,
         workspace: Vec::new(),
+        seconds: 0.0,
     }
 }
 
@@ -96,7 +97,12 @@ fn plan() -> Plan {
     Plan {
         format_version: FORMAT_VERSION,
         buffers: kinds.iter().enumerate().map(buffer).collect(),
-        entries: vec![EntryPoint { name: "forward".to_owned(), steps, live_bytes: 0 }],
+        entries: vec![EntryPoint {
+            name: "forward".to_owned(),
+            steps,
+            live_bytes: 0,
+            ..EntryPoint::default()
+        }],
         arena_bytes: 2 * place(kinds.len()),
         persistent_bytes: 2 * place(kinds.len()),
         ..Plan::default()

@@ -77,6 +77,7 @@ pub fn target() -> Target {
         l2_bytes: 512 << 10,
         l3_bytes: 32 << 20,
         memory_bytes: 8 << 30,
+        ..Target::default()
     }
 }
 

@@ -11,8 +11,9 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
 /// Kinds of memory, in the order of the page.
-const KINDS: [Memory; 7] = [
+const KINDS: [Memory; 8] = [
     Memory::Weight,
+    Memory::Stream,
     Memory::Parameter,
     Memory::State,
     Memory::Batch,
@@ -158,7 +159,7 @@ fn describe_memory(plan: &Plan, out: &mut String) -> fmt::Result {
         let bytes: u64 = buffers.iter().filter_map(|buffer| buffer.bytes()).sum();
         let place = match memory {
             Memory::Arena => format!("in an arena of {}", human_bytes(plan.arena_bytes)),
-            Memory::Weight => "read from the checkpoint".to_owned(),
+            Memory::Weight | Memory::Stream => "read from the checkpoint".to_owned(),
             _ => "kept".to_owned(),
         };
         let (kind, count) = (memory.name(), buffers.len());

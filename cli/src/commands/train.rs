@@ -147,13 +147,10 @@ fn train_options(flags: &RunFlags, step: StepShape, in_order: bool) -> TrainOpti
 
 /// PEFT's line about the sizes of what is trained and of the whole.
 fn trainable(plan: &Plan) -> String {
-    let elements = |memory: Memory| -> u64 {
-        let count =
-            |dims: &[gptjc_graphs::plan::Dimension]| dims.iter().map(|dim| dim.bound).product::<u64>();
-        plan.buffers_in(memory).map(|buffer| count(&buffer.dims)).sum()
-    };
-    let trained = elements(Memory::Parameter);
-    let all = trained + elements(Memory::Weight);
+    let elements =
+        |buffer: &gptjc_graphs::plan::Buffer| -> u64 { buffer.dims.iter().map(|dim| dim.bound).product() };
+    let trained: u64 = plan.buffers_in(Memory::Parameter).map(elements).sum();
+    let all = trained + plan.frozen_tensors().map(elements).sum::<u64>();
     let percent = 100.0 * trained as f64 / all.max(1) as f64;
     format!(
         "trainable params: {} || all params: {} || trainable%: {percent:.4}",

@@ -91,9 +91,9 @@ impl LoraFlags {
     }
 }
 
-/// Windows, and the memory for them.
+/// Windows, and the machine and the memory for them.
 #[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "Windows and memory")]
+#[command(next_help_heading = "Windows, machine and memory")]
 pub(crate) struct WindowFlags {
     /// Windows of a batch [default: 8, or the batch of --train-tokens]
     #[arg(long, value_name = "N", value_parser = values::count)]
@@ -110,10 +110,14 @@ pub(crate) struct WindowFlags {
     /// True is --packing concat, False is --packing pad
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", value_parser = values::boolean)]
     pub(crate) dataset_concatenation: Option<bool>,
-    /// Memory that the run may use, such as 8GiB [default: this machine's]
+    /// Machine to compile for: a description in TOML, or one that comes with gptjc by its name: spr-2s, zen4-2c, avx2-2c
+    /// [default: this machine]
+    #[arg(long, value_name = "NAME|FILE")]
+    pub(crate) target: Option<String>,
+    /// Memory that the run may use, such as 8GiB [default: the machine's, but for a reserve of 1/16 or at least 512MiB]
     #[arg(long, value_name = "BYTES", value_parser = values::bytes)]
     pub(crate) memory_budget: Option<u64>,
-    /// Windows that are computed at a time: for tuning, changes no result [default: as many as fit]
+    /// Windows that are computed at a time: for tuning, changes no result [default: what is fastest of what fits]
     #[arg(long, value_name = "N", value_parser = values::count, hide = true)]
     pub(crate) micro_batch: Option<u64>,
 }

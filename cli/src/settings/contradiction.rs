@@ -62,6 +62,7 @@ impl Comparison {
         self.add("--precision", typed.precision(), settled.precision());
         self.add("--packing", typed.packing(), settled.packing());
         self.add("--max-seq-length", typed.max_seq_length, settled.max_seq_length);
+        self.add("--target", &typed.target.name, &settled.target.name);
         self.add("--memory-budget", typed.memory_budget, settled.memory_budget);
         self.add("--micro-batch", typed.micro_batch, settled.micro_batch);
     }

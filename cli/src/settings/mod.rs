@@ -7,6 +7,7 @@
 mod contradiction;
 mod model;
 mod options;
+mod target;
 
 pub(crate) use contradiction::{Contradictions, against_adapter, against_plan};
 pub(crate) use model::{model_config, model_dir, read_plan, read_plan_options};

@@ -1,5 +1,6 @@
 //! Typed flags over what holds without them.
 
+use super::target;
 use crate::error::CliError;
 use crate::flags::compile::{ACCUMULATION, ALPHA, BATCH, DROPOUT, RANK, SEQUENCE, TARGETS};
 use crate::flags::{CompileFlags, LoraFlags, ModelFlags, WindowFlags};
@@ -100,6 +101,10 @@ fn overlay_windows(flags: &WindowFlags, options: &mut CompileOptions) -> Result<
     options.memory_budget = flags.memory_budget.unwrap_or(options.memory_budget);
     if (options.step_windows, options.max_seq_length, options.memory_budget) != before {
         // An old plan's micro-batch was chosen for what it was compiled for.
+        options.micro_batch = 0;
+    }
+    if let Some(target) = &flags.target {
+        options.target = target::named(target)?;
         options.micro_batch = 0;
     }
     options.micro_batch = flags.micro_batch.unwrap_or(options.micro_batch);

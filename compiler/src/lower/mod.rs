@@ -47,7 +47,7 @@ pub fn lower(graphs: &[Graph], options: &CompileOptions) -> Result<Plan, Compile
         entries,
         arena_bytes,
         persistent_bytes,
-        remarks: Vec::new(),
+        ..Plan::default()
     })
 }
 
@@ -63,7 +63,12 @@ fn place_persistent(table: &mut BufferTable) -> u64 {
 
 fn entry(graph: &Graph, assignment: &Assignment, target: &Target) -> EntryPoint {
     let steps = graph.nodes().map(|(id, node)| step(graph, id, node, assignment, target)).collect();
-    EntryPoint { name: graph.name.clone(), steps, live_bytes: arena::live_bytes(&assignment.blocks) }
+    EntryPoint {
+        name: graph.name.clone(),
+        steps,
+        live_bytes: arena::live_bytes(&assignment.blocks),
+        ..EntryPoint::default()
+    }
 }
 
 fn step(graph: &Graph, id: NodeId, node: &Node, assignment: &Assignment, target: &Target) -> Step {
@@ -78,6 +83,7 @@ fn step(graph: &Graph, id: NodeId, node: &Node, assignment: &Assignment, target:
         flops: graph.node_flops(node),
         bytes: bytes(&node.operands) + bytes(&node.results),
         workspace: assignment.workspace(id).to_vec(),
+        seconds: 0.0,
     }
 }
 

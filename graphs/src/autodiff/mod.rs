@@ -69,6 +69,11 @@ impl VjpContext<'_> {
         self.operands[index]
     }
 
+    /// Number of the node's operands.
+    pub fn operand_count(&self) -> usize {
+        self.operands.len()
+    }
+
     /// Result `index` of the node.
     pub fn result(&self, index: usize) -> ValueId {
         self.results[index]

@@ -7,12 +7,14 @@
 use super::check::{self, TypeError};
 use super::window::{COUNTER_WINDOW, ranges};
 use super::{AttributeError, Attributes, AutodiffError, EvalError, Operation, Real, Tensor, VjpContext};
+use crate::interp::index_below;
 use crate::philox::{DropoutSite, MAX_SITES, MAX_WINDOW, keep_threshold};
 use crate::shape::{Dim, Extent, Extents, TensorType};
 
-/// `dropout %x, %window_table, %counter {p, site}`: each element of `x[M, D]` times `1 / (1 - p)`, or 0 with
+/// `dropout %x, %window_table, %counter[, %labelled] {p, site}`: each element of `x[M, D]` times `1 / (1 - p)`, or 0 with
 /// probability `p`.
 ///
+/// A row of `x` is a slot; or, with `labelled` i32`[M]`, row `r` is slot `labelled[r]` and is masked as that slot is.
 /// `counter` i32`[4]` is (seed low, seed high, optimizer step, first global window of this micro-batch), bit patterns
 /// of u32. A slot in no window is 0.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,8 +38,14 @@ impl Operation for Dropout {
     }
 
     fn infer(&self, operands: &[&TensorType]) -> Result<Vec<TensorType>, TypeError> {
-        let [x, table, counter] = check::operands(operands)?;
+        let ([x, table, counter], labelled) = match operands {
+            [x, table, counter, labelled] => ([*x, *table, *counter], Some(*labelled)),
+            _ => (check::operands(operands)?, None),
+        };
         check::float(0, x, 2)?;
+        if let Some(labelled) = labelled {
+            check::index_vector(3, labelled, x.dims[0])?;
+        }
         let windows = check::range_table(1, table, Extent::Windows)?;
         check::index_vector(2, counter, Dim::fixed(4))?;
         if !(0.0..1.0).contains(&self.p) {
@@ -62,8 +70,9 @@ impl Operation for Dropout {
     /// For `y = mask * x / (1 - p)`: `dx = mask * dy / (1 - p)`, with the mask of the same counter.
     fn vjp(&self, rule: &mut VjpContext<'_>) -> Result<(), AutodiffError> {
         let Some(dy) = rule.cotangent(0) else { return Ok(()) };
-        let (table, counter) = (rule.operand(1), rule.operand(2));
-        let dx = rule.push(self.clone(), &[dy, table, counter])?;
+        let mut operands = vec![dy];
+        operands.extend((1..rule.operand_count()).map(|index| rule.operand(index)));
+        let dx = rule.push(self.clone(), &operands)?;
         rule.contribute(0, dx);
         Ok(())
     }
@@ -75,28 +84,22 @@ impl Operation for Dropout {
         _extents: &Extents,
     ) -> Result<Vec<Tensor<F>>, EvalError> {
         let (x, counter) = (operands[0].floats()?, operands[2].ints()?);
-        let (slots, width) = (operands[0].dims[0], operands[0].dims[1]);
+        let (rows, width) = (operands[0].dims[0], operands[0].dims[1]);
         let site = DropoutSite::new([0, 1, 2, 3].map(|index| counter[index]), self.site as u16);
         let first = counter[COUNTER_WINDOW].cast_unsigned();
         let (threshold, factor) = (keep_threshold(self.p), F::from_f64(1.0 / (1.0 - self.p)));
         let mut y = vec![F::zero(); x.len()];
-        for (window, range) in ranges(operands[1], slots)?.into_iter().enumerate() {
+        for (row, place) in slot_places(operands[1], operands.get(3).copied(), rows)?.into_iter().enumerate()
+        {
+            let Some((window, offset)) = place else { continue };
             let global = first.wrapping_add(window as u32);
-            for (offset, slot) in range.enumerate() {
-                let too_long = |_| EvalError::Index {
-                    what: "offset of a slot in its window",
-                    index: offset as i64,
-                    bound: MAX_WINDOW,
-                };
-                let offset = u16::try_from(offset).map_err(too_long)?;
-                for column in 0..width {
-                    if site.keep_word(global, offset, column as u32) >= threshold {
-                        y[slot * width + column] = x[slot * width + column] * factor;
-                    }
+            for column in 0..width {
+                if site.keep_word(global, offset, column as u32) >= threshold {
+                    y[row * width + column] = x[row * width + column] * factor;
                 }
             }
         }
-        Ok(vec![Tensor::float([slots, width], y)])
+        Ok(vec![Tensor::float([rows, width], y)])
     }
 
     /// One product an element; making the words is integer work.
@@ -107,6 +110,35 @@ impl Operation for Dropout {
     fn in_place(&self) -> &'static [(usize, usize)] {
         &[(0, 0)]
     }
+}
+
+/// Window of each row's slot and the slot's offset in it; none for a slot of no window.
+///
+/// # Errors
+/// [`EvalError::Index`] if a window has more slots than the counter tells apart, or a row is no slot of the table.
+pub(crate) fn slot_places<F: Real>(
+    window_table: &Tensor<F>,
+    labelled: Option<&Tensor<F>>,
+    rows: usize,
+) -> Result<Vec<Option<(usize, u16)>>, EvalError> {
+    let bound = if labelled.is_some() { i32::MAX as usize } else { rows };
+    let windows = ranges(window_table, bound)?;
+    let slots: Vec<i32> = match labelled {
+        Some(labelled) => labelled.ints()?.to_vec(),
+        None => (0..rows as i32).collect(),
+    };
+    let place = |slot: i32| {
+        let slot = index_below("labelled slot", slot, bound)?;
+        let Some(window) = windows.iter().position(|range| range.contains(&slot)) else { return Ok(None) };
+        let offset = slot - windows[window].start;
+        let too_long = |_| EvalError::Index {
+            what: "offset of a slot in its window",
+            index: offset as i64,
+            bound: MAX_WINDOW,
+        };
+        Ok(Some((window, u16::try_from(offset).map_err(too_long)?)))
+    };
+    slots.into_iter().map(place).collect()
 }
 
 #[cfg(test)]
@@ -153,6 +185,19 @@ mod tests {
             whole,
             "sites have masks of their own"
         );
+    }
+
+    #[test]
+    fn a_labelled_row_is_masked_as_its_slot() {
+        let op = Dropout { p: 0.5, site: 0 };
+        let table = Tensor::int([2, 2], vec![0, 3, 3, 2]);
+        let counter = Tensor::int([4], vec![1, 2, 3, 4]);
+        let x = |rows: usize| Tensor::float([rows, 8], vec![1f64; rows * 8]);
+        let of_slots = op.evaluate(&[&x(5), &table, &counter], &[], &Extents::default()).unwrap().remove(0);
+        let labelled = Tensor::int([2], vec![1, 4]);
+        let of_rows = op.evaluate(&[&x(2), &table, &counter, &labelled], &[], &Extents::default()).unwrap();
+        let expected = [&of_slots.floats().unwrap()[8..16], &of_slots.floats().unwrap()[32..40]].concat();
+        assert_eq!(of_rows[0].floats().unwrap(), expected);
     }
 
     #[test]

@@ -21,6 +21,9 @@ pub enum Memory {
     Control = 5,
     /// Read by the runtime after a run.
     Result = 6,
+    /// A frozen tensor that is read from the checkpoint into the stream region before it is used; several buffers may
+    /// be of one tensor.
+    Stream = 7,
 }
 
 impl Memory {
@@ -34,6 +37,7 @@ impl Memory {
             Memory::Batch => "batch",
             Memory::Control => "control",
             Memory::Result => "result",
+            Memory::Stream => "stream",
         }
     }
 
@@ -41,7 +45,7 @@ impl Memory {
     pub const fn is_persistent(self) -> bool {
         match self {
             Memory::Parameter | Memory::State | Memory::Batch | Memory::Control | Memory::Result => true,
-            Memory::Arena | Memory::Weight => false,
+            Memory::Arena | Memory::Weight | Memory::Stream => false,
         }
     }
 }
@@ -72,7 +76,7 @@ pub struct Buffer {
     /// Dimensions, outermost first.
     #[prost(message, repeated, tag = "4")]
     pub dims: Vec<Dimension>,
-    /// Offset in bytes in the arena or in the persistent region; 0 for a weight.
+    /// Offset in bytes in the arena, in the persistent or in the stream region; 0 for a weight.
     #[prost(uint64, tag = "5")]
     pub offset: u64,
 }

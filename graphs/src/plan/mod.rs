@@ -10,20 +10,29 @@ pub mod artifact;
 mod buffer;
 mod isa;
 mod options;
+mod prediction;
 mod step;
+mod stream;
+mod target;
+pub mod target_file;
 pub mod text;
 pub mod verify;
 
 pub use buffer::{Buffer, Dimension, Memory, UnknownKind};
 pub use isa::Isa;
-pub use options::{CompileOptions, LoraOptions, ModelConfig, Packing, Precision, Target, Trainable};
-pub use step::{Attribute, EntryPoint, KernelId, Partition, Step, attribute};
+pub use options::{CompileOptions, LoraOptions, ModelConfig, Packing, Precision, Trainable};
+pub use prediction::Prediction;
+pub use step::{Attribute, EntryPoint, KernelId, Load, Partition, Step, attribute};
+pub use target::Target;
 
 /// Version of the plan format; a plan of another version is refused.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// Alignment in bytes of every buffer: a cache line, and the widest vector register.
 pub const ALIGNMENT: u64 = 64;
+
+/// Alignment in bytes of a buffer in the stream region: a page.
+pub const STREAM_ALIGNMENT: u64 = 4096;
 
 /// A compiled plan.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -49,12 +58,18 @@ pub struct Plan {
     /// Bytes of parameters, state, batch, control and results, which are kept between runs.
     #[prost(uint64, tag = "7")]
     pub persistent_bytes: u64,
-    /// Bytes of the frozen weights in the type that the kernels read.
+    /// Bytes of the frozen weights that stay in memory ([`Memory::Weight`]), in the type that the kernels read.
     #[prost(uint64, tag = "8")]
     pub weight_bytes: u64,
     /// What the passes did: one line each, for `inspect`.
     #[prost(string, repeated, tag = "9")]
     pub remarks: Vec<String>,
+    /// Bytes of the region that [`Memory::Stream`] buffers are read into; all entry points share it.
+    #[prost(uint64, tag = "10")]
+    pub stream_bytes: u64,
+    /// Memory and time that the compiler expects.
+    #[prost(message, required, tag = "11")]
+    pub prediction: Prediction,
 }
 
 impl Plan {
@@ -66,6 +81,14 @@ impl Plan {
     /// Index and buffer called `name`, of those that have a name to the outside.
     pub fn find_buffer(&self, name: &str) -> Option<(usize, &Buffer)> {
         self.buffers.iter().enumerate().find(|(_, buffer)| buffer.name == name && buffer.is_named())
+    }
+
+    /// A buffer of each frozen tensor of the checkpoint, resident or streamed, in order.
+    pub fn frozen_tensors(&self) -> impl Iterator<Item = &Buffer> {
+        let mut seen = std::collections::BTreeSet::new();
+        self.buffers.iter().filter(move |buffer| {
+            matches!(buffer.memory(), Memory::Weight | Memory::Stream) && seen.insert(buffer.name.as_str())
+        })
     }
 
     /// Buffers of one kind of memory, in order.

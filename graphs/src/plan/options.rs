@@ -1,5 +1,6 @@
 //! What a plan is compiled for: everything that is bound at compile time.
 
+use super::Target;
 use std::fmt;
 use std::str::FromStr;
 
@@ -135,32 +136,6 @@ impl LoraOptions {
         let rank = self.rank as f64;
         self.alpha / if self.use_rslora { rank.sqrt() } else { rank }
     }
-}
-
-/// The machine that a plan is for.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct Target {
-    /// Name for people.
-    #[prost(string, tag = "1")]
-    pub name: String,
-    /// Instruction set of the kernels; required of the machine that runs the plan.
-    #[prost(string, tag = "2")]
-    pub isa: String,
-    /// Physical cores to use; preferred.
-    #[prost(uint32, tag = "3")]
-    pub cores: u32,
-    /// Bytes of first-level data cache of a core.
-    #[prost(uint64, tag = "4")]
-    pub l1d_bytes: u64,
-    /// Bytes of second-level cache of a core.
-    #[prost(uint64, tag = "5")]
-    pub l2_bytes: u64,
-    /// Bytes of last-level cache of a socket.
-    #[prost(uint64, tag = "6")]
-    pub l3_bytes: u64,
-    /// Bytes of memory.
-    #[prost(uint64, tag = "7")]
-    pub memory_bytes: u64,
 }
 
 /// Everything that is bound at compile time; the plan keeps it, so that it can be renewed.

@@ -98,6 +98,9 @@ pub struct Step {
     /// Temporaries that the step alone uses, by index: [`Operation::workspace`](crate::ops::Operation::workspace).
     #[prost(uint32, repeated, tag = "9")]
     pub workspace: Vec<u32>,
+    /// Seconds that it is expected to take on the target, at the bounds.
+    #[prost(double, tag = "10")]
+    pub seconds: f64,
 }
 
 impl Step {
@@ -130,6 +133,29 @@ impl Step {
     }
 }
 
+/// A frozen tensor to be read from the checkpoint into the stream region.
+///
+/// Loads of an entry point are carried out in their order, those of a run after all those of the run before. A load may
+/// start when the first `after_step` steps of its own run and the first `previous_after_step` steps of the previous run
+/// of the same entry point are finished; with `after_step` 0 that may be before its own run starts. In the first run
+/// only its own run counts. A run of another entry point that has loads leaves the region with other content, so that
+/// what was read ahead of it is lost and is read again.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Load {
+    /// The buffer, of [`Memory::Stream`](super::Memory::Stream); its name is the tensor's.
+    #[prost(uint32, tag = "1")]
+    pub buffer: u32,
+    /// Index of the first step that reads it: it must be there before that step starts.
+    #[prost(uint32, tag = "2")]
+    pub before_step: u32,
+    /// Number of steps of the same run that must be finished before reading may start.
+    #[prost(uint32, tag = "3")]
+    pub after_step: u32,
+    /// Number of steps of the previous run of the entry point that must be finished before reading may start.
+    #[prost(uint32, tag = "4")]
+    pub previous_after_step: u32,
+}
+
 /// A named list of steps.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct EntryPoint {
@@ -142,12 +168,27 @@ pub struct EntryPoint {
     /// The largest sum of bytes of temporaries that live at one time: the least that any arena needs.
     #[prost(uint64, tag = "3")]
     pub live_bytes: u64,
+    /// What is read into the stream region, in the order of reading.
+    #[prost(message, repeated, tag = "4")]
+    pub loads: Vec<Load>,
+    /// Seconds that a run is expected to take at the bounds, waiting for loads included, when the same entry point ran
+    /// before.
+    #[prost(double, tag = "5")]
+    pub seconds: f64,
+    /// Bytes that a run reads into the stream region.
+    #[prost(uint64, tag = "6")]
+    pub read_bytes: u64,
 }
 
 impl EntryPoint {
     /// Floating-point operations at the bounds.
     pub fn flops(&self) -> u64 {
         self.steps.iter().map(|step| step.flops).sum()
+    }
+
+    /// Seconds that the steps alone are expected to take, without waiting for loads.
+    pub fn step_seconds(&self) -> f64 {
+        self.steps.iter().map(|step| step.seconds).sum()
     }
 
     /// Bytes moved at the bounds.

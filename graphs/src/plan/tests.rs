@@ -21,6 +21,7 @@ fn step(kernel: &str, attributes: crate::attributes::Attributes, operands: &[u32
         flops: 1,
         bytes: 2,
         workspace: Vec::new(),
+        seconds: 0.0,
     }
 }
 
@@ -45,6 +46,7 @@ fn plan() -> Plan {
                 step("add-f32-portable", none(), &[2, 1], &[3]),
             ],
             live_bytes: 4 * ROW,
+            ..EntryPoint::default()
         }],
         arena_bytes: 4 * ROW,
         persistent_bytes: 4 * ROW,
@@ -155,6 +157,108 @@ fn buffers_that_cannot_be_are_found() {
 fn a_plan_prints() {
     let mut text = String::new();
     text::print(&plan(), &mut text).unwrap();
-    assert!(text.contains("entry forward: 3 steps, 3 flops, 6 bytes moved, 256 bytes live"), "{text}");
-    assert!(text.contains("@3:y = add-f32-portable @2+128, @1+0 tile 1x0 @ m"), "{text}");
+    assert!(
+        text.contains("entry forward: 3 steps, 3 flops, 6 bytes moved, 256 bytes live, 0 bytes read, 0.0"),
+        "{text}"
+    );
+    assert!(text.contains("@3:y = add-f32-portable @2+128, @1+0 tile 1x0, 0.000000 s @ m"), "{text}");
+}
+
+/// Five steps `y = x + w`; steps 0 and 1 read the tensor `a`, step 2 reads `b`, step 3 `c`, step 4 `a` again, in two
+/// places of the stream region.
+fn streaming() -> Plan {
+    let none = crate::attributes::Attributes::new;
+    let tensor = |name: &str, offset| Buffer::new(name, Memory::Stream, &vector(2), offset);
+    let load = |buffer, before_step, after_step, previous_after_step| Load {
+        buffer,
+        before_step,
+        after_step,
+        previous_after_step,
+    };
+    let add = |operand, result| step("add-f32-portable", none(), &[0, operand], &[result]);
+    let mut plan = plan();
+    plan.buffers = vec![
+        Buffer::new("x", Memory::Batch, &vector(2), 0),
+        Buffer::new("y", Memory::Result, &vector(2), 2 * ROW),
+        tensor("a", 0),
+        tensor("b", STREAM_ALIGNMENT),
+        tensor("c", 0),
+        tensor("a", STREAM_ALIGNMENT),
+    ];
+    plan.stream_bytes = 2 * STREAM_ALIGNMENT;
+    plan.entries[0].steps = vec![add(2, 1), add(2, 1), add(3, 1), add(4, 1), add(5, 1)];
+    plan.entries[0].loads = vec![load(2, 0, 0, 4), load(3, 2, 0, 5), load(4, 3, 2, 0), load(5, 4, 3, 0)];
+    plan
+}
+
+fn stream_refusal(change: impl FnOnce(&mut Plan)) -> String {
+    let mut plan = streaming();
+    change(&mut plan);
+    verify::verify(&plan).unwrap_err().to_string()
+}
+
+#[test]
+fn loads_that_wait_long_enough_hold() {
+    assert_eq!(verify::verify(&streaming()), Ok(()));
+    let mut text = String::new();
+    text::print(&streaming(), &mut text).unwrap();
+    assert!(text.contains("load    2 @4:c before step 3, after 2 steps, or 0 of the previous run"), "{text}");
+}
+
+#[test]
+fn loads_that_start_too_early_are_found() {
+    let load = |index: usize, field: fn(&mut Load) -> &mut u32, value: u32| {
+        stream_refusal(|plan| *field(&mut plan.entries[0].loads[index]) = value)
+    };
+    let error = load(2, |load| &mut load.after_step, 1);
+    assert!(error.ends_with("load 2 of `c`: it may start while step 1 still reads `a` there"), "{error}");
+    let error = load(0, |load| &mut load.previous_after_step, 3);
+    assert!(
+        error.ends_with("it may start while step 3 of the previous run still reads `c` there"),
+        "{error}"
+    );
+    let error = load(1, |load| &mut load.previous_after_step, 4);
+    assert!(
+        error.ends_with("it may start while step 4 of the previous run still reads `a` there"),
+        "{error}"
+    );
+    // The buffer itself is read in the previous run as well.
+    let error = load(0, |load| &mut load.previous_after_step, 1);
+    assert!(
+        error.ends_with("it may start while step 1 of the previous run still reads `a` there"),
+        "{error}"
+    );
+}
+
+#[test]
+fn loads_that_come_too_late_or_cannot_be_are_found() {
+    let error = stream_refusal(|plan| plan.entries[0].loads[2].before_step = 4);
+    assert!(error.ends_with("load 2 of `c`: it is there before step 4, but step 3 reads it"), "{error}");
+    let error = stream_refusal(|plan| plan.entries[0].loads[2].after_step = 4);
+    assert!(error.ends_with("it waits for 4 steps and must be there before step 3"), "{error}");
+    let error = stream_refusal(|plan| plan.entries[0].loads[0].previous_after_step = 6);
+    assert!(error.ends_with("it waits for 6 steps of a run of 5"), "{error}");
+    let error = stream_refusal(|plan| plan.entries[0].loads.swap(2, 3));
+    assert!(error.ends_with("it is needed before the load in front of it"), "{error}");
+    let error = stream_refusal(|plan| plan.entries[0].loads.retain(|load| load.buffer != 3));
+    assert!(error.ends_with("step 2 `add-f32-portable`: it reads `b`, which no load brings"), "{error}");
+    let error = stream_refusal(|plan| plan.entries[0].loads[3].buffer = 3);
+    assert!(error.ends_with("load 3 of `b`: buffer 3 is loaded twice"), "{error}");
+    let error = stream_refusal(|plan| plan.entries[0].loads[3].buffer = 1);
+    assert!(error.ends_with("load 3 of `y`: it is in result memory"), "{error}");
+    let error = stream_refusal(|plan| plan.entries[0].loads[3].buffer = 9);
+    assert!(error.ends_with("load 3 of ``: buffer 9 does not exist"), "{error}");
+    let error = stream_refusal(|plan| drop(plan.entries[0].steps.pop()));
+    assert!(error.ends_with("load 1 of `b`: it waits for 5 steps of a run of 4"), "{error}");
+    let error = stream_refusal(|plan| {
+        plan.entries[0].steps.pop();
+        plan.entries[0].loads[1].previous_after_step = 4;
+    });
+    assert!(error.ends_with("load 3 of `a`: no step reads it"), "{error}");
+    let error = stream_refusal(|plan| plan.entries[0].steps[0].results = vec![3]);
+    assert!(error.ends_with("it writes the stream buffer `b`"), "{error}");
+    let error = stream_refusal(|plan| plan.buffers[3].offset = 64);
+    assert_eq!(error, "buffer 3 `b`: offset 64 is not a multiple of 4096");
+    let error = stream_refusal(|plan| plan.stream_bytes = 4096);
+    assert_eq!(error, "buffer 3 `b`: it ends at byte 4224 of a region of 4096 bytes");
 }

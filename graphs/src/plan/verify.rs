@@ -7,9 +7,11 @@
 //! - a step writes no buffer twice, and none that it reads but where the op may work in place;
 //! - weights, batch and control buffers are never written; a temporary is written before it is read;
 //! - while a temporary is live (from the step that writes it to the last that reads it), no other live temporary
-//!   overlaps it, but for a result that the op may write over an operand which nobody reads later.
+//!   overlaps it, but for a result that the op may write over an operand which nobody reads later;
+//! - every streamed tensor that a step reads is loaded before, and no load may start while a step that reads what lies
+//!   there is still to run, be it of the same run or of the one before.
 
-use super::{ALIGNMENT, Buffer, EntryPoint, KernelId, Memory, Plan, Step};
+use super::{ALIGNMENT, Buffer, EntryPoint, KernelId, Memory, Plan, STREAM_ALIGNMENT, Step, stream};
 use crate::ops::Op;
 use crate::shape::TensorType;
 use std::collections::BTreeMap;
@@ -24,6 +26,18 @@ pub enum PlanError {
         index: usize,
         /// Name of the buffer.
         name: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A load that cannot be.
+    #[error("entry `{entry}`, load {load} of `{tensor}`: {reason}")]
+    Load {
+        /// Entry point.
+        entry: String,
+        /// Index of the load.
+        load: usize,
+        /// Name of the tensor.
+        tensor: String,
         /// What is wrong.
         reason: String,
     },
@@ -59,11 +73,12 @@ pub fn verify(plan: &Plan) -> Result<(), PlanError> {
             check_step(plan, step).map_err(|reason| step_error(entry, index, reason))?;
         }
         check_lifetimes(plan, entry)?;
+        stream::check_loads(plan, entry)?;
     }
     Ok(())
 }
 
-fn step_error(entry: &EntryPoint, step: usize, reason: String) -> PlanError {
+pub(super) fn step_error(entry: &EntryPoint, step: usize, reason: String) -> PlanError {
     let kernel = entry.steps.get(step).map(|step| step.kernel.clone()).unwrap_or_default();
     PlanError::Step { entry: entry.name.clone(), step, kernel, reason }
 }
@@ -72,12 +87,14 @@ fn check_buffer(plan: &Plan, buffer: &Buffer) -> Result<(), String> {
     Memory::try_from(buffer.memory).map_err(|_| format!("memory kind {} is unknown", buffer.memory))?;
     buffer.ty().map_err(|error| error.to_string())?;
     let end = buffer.end().ok_or("its size is more than can be counted")?;
-    if !buffer.offset.is_multiple_of(ALIGNMENT) {
-        return Err(format!("offset {} is not a multiple of {ALIGNMENT}", buffer.offset));
+    let alignment = if buffer.memory() == Memory::Stream { STREAM_ALIGNMENT } else { ALIGNMENT };
+    if !buffer.offset.is_multiple_of(alignment) {
+        return Err(format!("offset {} is not a multiple of {alignment}", buffer.offset));
     }
     let region = match buffer.memory() {
         Memory::Arena => plan.arena_bytes,
         Memory::Weight => return Ok(()),
+        Memory::Stream => plan.stream_bytes,
         Memory::Parameter | Memory::State | Memory::Batch | Memory::Control | Memory::Result => {
             plan.persistent_bytes
         }
@@ -148,7 +165,7 @@ fn check_step(plan: &Plan, step: &Step) -> Result<(), String> {
         }
         match buffer.memory() {
             Memory::Arena | Memory::Parameter | Memory::State | Memory::Result => {}
-            memory @ (Memory::Weight | Memory::Batch | Memory::Control) => {
+            memory @ (Memory::Weight | Memory::Batch | Memory::Control | Memory::Stream) => {
                 return Err(format!("it writes the {} buffer `{}`", memory.name(), buffer.name));
             }
         }
@@ -216,7 +233,7 @@ fn label(plan: &Plan, id: u32) -> String {
     format!("{id} `{}`", plan.buffers[id as usize].name)
 }
 
-fn overlaps(plan: &Plan, a: u32, b: u32) -> bool {
+pub(super) fn overlaps(plan: &Plan, a: u32, b: u32) -> bool {
     let range = |id: u32| {
         let buffer = &plan.buffers[id as usize];
         (buffer.offset, buffer.end().unwrap_or(u64::MAX))

@@ -86,7 +86,8 @@ pub(super) fn bind(plan: &Plan, mut weights: WeightStore) -> Result<Bound, Execu
         let view = match buffer.memory() {
             // SAFETY: `Bound` drops the kernels and named views before the regions.
             Memory::Arena => unsafe { arena.view(buffer.offset as usize, ty) }.ok_or_else(outside)?,
-            Memory::Weight => weights.view(&buffer.name, &ty)?,
+            // A streamed tensor is read where it lies in the mapped checkpoint.
+            Memory::Weight | Memory::Stream => weights.view(&buffer.name, &ty)?,
             Memory::Parameter | Memory::State | Memory::Batch | Memory::Control | Memory::Result => {
                 // SAFETY: as above.
                 let view = unsafe { persistent.view(buffer.offset as usize, ty) }.ok_or_else(outside)?;

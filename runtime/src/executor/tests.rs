@@ -23,6 +23,7 @@ fn step(op: &str, attributes: Attributes, operands: &[u32], results: &[u32]) -> 
         flops: 1,
         bytes: 1,
         workspace: Vec::new(),
+        seconds: 0.0,
     }
 }
 
@@ -40,7 +41,12 @@ fn plan() -> Plan {
         Buffer::new("table", Memory::Parameter, &table, 3 * BYTES),
         Buffer::new("m", Memory::Arena, &matrix, 0),
     ];
-    let entry = |name: &str, steps| EntryPoint { name: name.to_owned(), steps, live_bytes: 2 * BYTES };
+    let entry = |name: &str, steps| EntryPoint {
+        name: name.to_owned(),
+        steps,
+        live_bytes: 2 * BYTES,
+        ..EntryPoint::default()
+    };
     let scale = step("scale", none().float("factor", 2.0), &[0], &[1]);
     let look_up = vec![
         step("scale", none().float("factor", 1.0), &[0], &[2]),

@@ -5,7 +5,7 @@
 
 use super::elementwise::{leading, start_from};
 use super::rowwise::{RowKernel, elements};
-use super::{Call, Kernel, KernelError};
+use super::{Call, Kernel, KernelError, View};
 use gptjc_graphs::dtype::DType::{F32, I32};
 use gptjc_graphs::philox::{DropoutSite, keep_threshold};
 
@@ -34,7 +34,15 @@ fn place(table: &[i32], slot: usize) -> Option<(usize, usize)> {
 }
 
 pub(super) fn bind(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
-    let ([x, table, counter], [y]) = call.views([F32, I32, I32], [F32])?;
+    let (labelled, [y]) = (call.operands.get(3).cloned(), call.results()?);
+    let mut types = vec![F32, I32, I32];
+    types.extend(labelled.iter().map(|_| I32));
+    call.check_types("operand", &call.operands, &types)?;
+    call.check_types("result", &call.results, &[F32])?;
+    let [x, table, counter] = match &call.operands[..] {
+        [x, table, counter] | [x, table, counter, _] => [x, table, counter].map(View::clone),
+        other => return Err(call.refuse(format!("{} operands", other.len()))),
+    };
     let (width, p, site) = (y.row_elements(), call.float("p")?, call.int("site")?);
     let site = u16::try_from(site).map_err(|_| call.refuse(format!("site {site}")))?;
     let (threshold, factor) = (keep_threshold(p), (1.0 / (1.0 - p)) as f32);
@@ -45,7 +53,9 @@ pub(super) fn bind(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
             let table = table.read_to::<i32>(2 * extents.windows);
             let words = counter.read_to::<i32>(4);
             let site = DropoutSite::new([words[0], words[1], words[2], words[3]], site);
-            for (row, slot) in out.chunks_exact_mut(width).zip(rows) {
+            let slots = labelled.as_ref().map(|labelled| labelled.read::<i32>(rows.clone()));
+            for (index, row) in out.chunks_exact_mut(width).enumerate() {
+                let slot = slots.map_or(rows.start + index, |slots| slots[index] as usize);
                 match place(table, slot) {
                     Some((window, offset)) => {
                         let global = words[3].cast_unsigned().wrapping_add(window as u32);
@@ -81,7 +91,13 @@ mod tests {
             let x = batch.f32(&[batch.slots(), width.into()]);
             let operands = vec![x, batch.window_table(), Batch::counter(first)];
             let case = Case::new(ops::Dropout { p, site }, batch.extents(), operands).tile(rows, 0);
-            case.check(|_, expected| vec![expected[0].iter().map(|y| 2.0 * U * y.abs()).collect()]);
+            let bounds = |_: &Case, expected: &[Vec<f64>]| {
+                vec![expected[0].iter().map(|y| 2.0 * U * y.abs()).collect()]
+            };
+            case.check(bounds);
+            let x = batch.f32(&[batch.rows(), width.into()]);
+            let operands = vec![x, batch.window_table(), Batch::counter(first), batch.labelled()];
+            Case::new(ops::Dropout { p, site }, batch.extents(), operands).tile(rows, 0).check(bounds);
         }
     }
 

@@ -43,7 +43,7 @@ fn specs(plan: &Plan) -> Vec<TensorSpec> {
 
 /// What the plan expects of the checkpoint: its frozen weights, and its parameters if it has no adapters.
 pub(crate) fn checkpoint_specs(plan: &Plan) -> Vec<TensorSpec> {
-    let mut specs: Vec<TensorSpec> = plan.buffers_in(Memory::Weight).map(spec).collect();
+    let mut specs: Vec<TensorSpec> = plan.frozen_tensors().map(spec).collect();
     if plan.options.lora.is_none() {
         specs.extend(plan.buffers_in(Memory::Parameter).map(spec));
     }
