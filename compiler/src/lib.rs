@@ -8,6 +8,7 @@
 
 mod compile;
 mod error;
+pub mod fusion;
 pub mod lower;
 pub mod memory;
 pub mod pass_manager;

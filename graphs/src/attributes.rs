@@ -1,5 +1,6 @@
 //! Attributes of an op or a kernel call: named constants, the same in the text form and in the plan.
 
+use crate::dtype::DType;
 use std::fmt;
 
 /// Value of an attribute.
@@ -113,6 +114,18 @@ impl Attributes {
         }
     }
 
+    /// The flag `name`, 0 or 1.
+    ///
+    /// # Errors
+    /// [`AttributeError`] if it is missing or another value.
+    pub fn get_flag(&self, name: &'static str) -> Result<bool, AttributeError> {
+        const EXPECTED: &str = "0 or 1";
+        match self.find(name, EXPECTED)? {
+            AttributeValue::Int(value @ 0..=1) => Ok(*value == 1),
+            found => Err(AttributeError::Invalid { name, expected: EXPECTED, found: found.clone() }),
+        }
+    }
+
     /// The real number `name`; an integer is taken as one.
     ///
     /// # Errors
@@ -135,6 +148,27 @@ impl Attributes {
             AttributeValue::Word(word) => Ok(word),
             found => Err(AttributeError::Invalid { name, expected, found: found.clone() }),
         }
+    }
+
+    /// The floating-point type that the word `name` names.
+    ///
+    /// # Errors
+    /// [`AttributeError`] if it is missing or names none.
+    pub fn get_float_type(&self, name: &'static str) -> Result<DType, AttributeError> {
+        const EXPECTED: &str = "f32 or bf16";
+        let word = self.get_word(name, EXPECTED)?;
+        match word.parse::<DType>() {
+            Ok(dtype) if dtype.is_float() => Ok(dtype),
+            _ => {
+                let found = AttributeValue::Word(word.to_owned());
+                Err(AttributeError::Invalid { name, expected: EXPECTED, found })
+            }
+        }
+    }
+
+    /// True if there is an attribute `name`.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(key, _)| key == name)
     }
 
     /// Refuses attributes that are not among `known`.
@@ -172,6 +206,17 @@ mod tests {
         assert_eq!(error, "attribute `form`: expected an integer of at least 0, found `nt`");
         let error = attributes.get_float("epsilon").unwrap_err().to_string();
         assert_eq!(error, "attribute `epsilon` is missing: expected a number");
+        assert_eq!(
+            attributes.get_float_type("form").unwrap_err().to_string(),
+            "attribute `form`: expected f32 or bf16, found `nt`"
+        );
+        assert_eq!(Attributes::new().word("dtype", "bf16").get_float_type("dtype"), Ok(DType::Bf16));
+        assert!(Attributes::new().word("dtype", "i32").get_float_type("dtype").is_err());
+        assert_eq!(
+            attributes.get_flag("heads").unwrap_err().to_string(),
+            "attribute `heads`: expected 0 or 1, found `4`"
+        );
+        assert_eq!((attributes.has("form"), attributes.has("dtype")), (true, false));
         assert_eq!(attributes.only(&["heads"]), Err(AttributeError::Unknown("form".to_owned())));
     }
 

@@ -12,6 +12,7 @@ pub mod entities;
 pub mod graph;
 pub mod hyper;
 pub mod interp;
+pub mod layout;
 pub mod models;
 pub mod onnx;
 pub mod ops;

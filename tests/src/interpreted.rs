@@ -1,7 +1,8 @@
 //! A training program run by the reference interpreter in f64.
 
 use crate::random_model::Tensors;
-use gptjc_graphs::interp::{self, Tensor};
+use gptjc_graphs::graph::Graph;
+use gptjc_graphs::interp::{self, Data, Tensor};
 use gptjc_graphs::models::gptj::{TrainingProgram, names, training_program};
 use gptjc_graphs::plan::CompileOptions;
 use gptjc_runtime::data::micro_batch::MicroBatch;
@@ -25,6 +26,8 @@ pub struct Sums {
 pub struct Interpreted {
     /// The graphs; a test may add outputs to them.
     pub program: TrainingProgram,
+    /// Compute in f32, not in f64.
+    pub in_f32: bool,
     options: CompileOptions,
     constants: Values,
 }
@@ -50,7 +53,7 @@ impl Interpreted {
         for (name, tensor) in tensors {
             constants.insert(name.clone(), widened(&tensor.shape, &tensor.values));
         }
-        Self { program, options: options.clone(), constants }
+        Self { program, in_f32: false, options: options.clone(), constants }
     }
 
     /// Adds `difference` to one element of a parameter.
@@ -101,7 +104,8 @@ impl Interpreted {
             let mut inputs = self.inputs(chunk);
             inputs.insert("counter".to_owned(), Tensor::int([4], words.map(u32::cast_signed).to_vec()));
             inputs.append(&mut state);
-            state = interp::run(graph, &inputs).unwrap();
+            state =
+                if self.in_f32 { run_in_f32(graph, &inputs) } else { interp::run(graph, &inputs).unwrap() };
         }
         let total = |stack: &Tensor<f64>| finished(stack, windows.len());
         let loss = total(&state["loss.sum"])[0];
@@ -121,6 +125,27 @@ impl Interpreted {
         };
         windows.chunks(self.options.micro_batch as usize).flat_map(run).collect()
     }
+}
+
+/// Runs `graph` in f32 on inputs that f32 holds.
+fn run_in_f32(graph: &Graph, inputs: &Values) -> Values {
+    let narrow = |tensor: &Tensor<f64>| Tensor {
+        dims: tensor.dims.clone(),
+        data: match &tensor.data {
+            Data::Float(values) => Data::Float(values.iter().map(|&value| value as f32).collect()),
+            Data::Int(values) => Data::Int(values.clone()),
+        },
+    };
+    let inputs = inputs.iter().map(|(name, tensor)| (name.clone(), narrow(tensor))).collect();
+    let widen = |tensor: Tensor<f32>| Tensor {
+        dims: tensor.dims,
+        data: match tensor.data {
+            Data::Float(values) => Data::Float(values.into_iter().map(f64::from).collect()),
+            Data::Int(values) => Data::Int(values),
+        },
+    };
+    let outputs = interp::run(graph, &inputs).unwrap();
+    outputs.into_iter().map(|(name, tensor)| (name, widen(tensor))).collect()
 }
 
 /// The sum over `windows` windows that the nodes of a tree hold.

@@ -89,14 +89,12 @@ fn step(graph: &Graph, id: NodeId, node: &Node, assignment: &Assignment, target:
 
 /// The kernel of a node: its op, the floating-point types that it reads, and the target's instruction set.
 fn kernel_id(graph: &Graph, node: &Node, target: &Target) -> KernelId {
-    let mut dtypes: Vec<&str> = node
-        .operands
-        .iter()
-        .map(|&operand| graph.ty(operand).dtype)
-        .filter(|dtype| dtype.is_float())
-        .map(|dtype| dtype.name())
-        .collect();
-    dtypes.dedup();
+    let mut dtypes: Vec<&str> = Vec::new();
+    for dtype in node.operands.iter().map(|&operand| graph.ty(operand).dtype) {
+        if dtype.is_float() && !dtypes.contains(&dtype.name()) {
+            dtypes.push(dtype.name());
+        }
+    }
     let dtype = if dtypes.is_empty() { "f32".to_owned() } else { dtypes.join("_") };
     KernelId { op: node.op.name().to_owned(), dtype, isa: target.isa.clone() }
 }

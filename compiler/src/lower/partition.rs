@@ -21,6 +21,34 @@ pub(super) fn of(graph: &Graph, node: &Node, target: &Target) -> Partition {
             let inner = graph.ty(node.operands[0]).dims[1].bound;
             matmul(rows, ty.dims[1].bound, inner, target)
         }
+        Op::Projection(op) => {
+            // All members have the same tiles; the widest is the one that matters.
+            let columns = node.results[..op.members].iter().map(|&y| graph.ty(y).dims[1].bound).max();
+            matmul(rows, columns.unwrap_or(1), graph.ty(node.operands[0]).dims[1].bound, target)
+        }
+        Op::ProjectionGrad(op) => {
+            // One chain over the outputs of all members.
+            let inner = node.operands[..op.members].iter().map(|&dy| graph.ty(dy).dims[1].bound).sum();
+            matmul(rows, ty.dims[1].bound, inner, target)
+        }
+        Op::VocabLoss(op) => {
+            let (width, columns) =
+                (graph.ty(node.operands[0]).dims[1].bound, graph.ty(node.operands[1]).dims[0].bound);
+            matmul(rows.min(op.chunk), columns, width, target)
+        }
+        Op::AdapterGrad(_) => {
+            // Columns are inputs or outputs: each tile reads its own of all tokens of a window.
+            let widest = node
+                .results
+                .iter()
+                .map(|&of| {
+                    let dims = &graph.ty(of).dims;
+                    dims[1].bound.max(dims[2].bound)
+                })
+                .max()
+                .unwrap_or(1);
+            Partition { rows: 1, columns: share(widest, target).next_multiple_of(16) as u32 }
+        }
         Op::WindowMatmul(_) => {
             // Rows are the outputs N of one window's gradient.
             Partition { rows: rows_within(ty.dims[1].bound, ty.dims[2].bound * 4, target), columns: 0 }
@@ -58,6 +86,10 @@ pub(super) fn of(graph: &Graph, node: &Node, target: &Target) -> Partition {
         | Op::GeluTanhGrad(_)
         | Op::ScatterRows(_)
         | Op::CrossEntropyGrad(_)
+        | Op::AdapterDown(_)
+        | Op::Attention(_)
+        | Op::AttentionGrad(_)
+        | Op::AdapterUpGrad(_)
         | Op::SumSquares(_)
         | Op::ClipScale(_) => Partition { rows: rows_within(rows, row_bytes, target), columns: 0 },
     }

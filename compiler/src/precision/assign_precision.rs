@@ -1,25 +1,30 @@
-//! Rounds to bf16 what enters a base matmul.
+//! Rounds to bf16 what enters a base matmul, and what reaches memory as an activation.
 //!
-//! Reason: frozen weights are bf16 in the checkpoint and stay so in memory, and on CPUs with bf16 instructions both
-//! operands of a matmul must be bf16. Sums stay in f32.
+//! Reason: frozen weights are bf16 in the checkpoint and stay so in memory; on CPUs with bf16 instructions both operands of
+//! a matmul must be bf16; and activations in bf16 take half the memory. Sums stay in f32.
 //!
 //! ```text
-//! %w: weight f32[N, K]                       %w: weight bf16[N, K]
-//! %y = matmul %x, %w               =>        %b = cast %x {dtype = bf16}
-//!                                            %y = matmul %b, %w
+//! %w: weight f32[N, K]                           %w: weight bf16[N, K]
+//! %h, ... = layer_norm %x, ... {dtype = f32}     %h, ... = layer_norm %x, ... {dtype = bf16}
+//! %y = projection %h, %w, ... {dtype = f32}  =>  %y = projection %h, %w, ... {dtype = bf16}
+//! %z = projection %r, %w, ... {dtype = f32}      %b = cast %r {dtype = bf16}
+//!                                                %z = projection %b, %w, ... {dtype = f32}
 //! ```
 //!
-//! and the table of an embedding becomes bf16. Where all parameters are trained, the f32 masters are cast as well.
-//! Adapters, thin products, norms, softmax, loss, residual sums and moments stay f32.
+//! An op stores a result as bf16 if it can and everybody who reads it takes bf16 ([`takes_bf16`]); where somebody must have
+//! bf16 ([`needs_bf16`]) and the value is stored as f32, it is cast. The residual stream and its gradient, norms'
+//! statistics, log-sum-exps, adapters, thin products, loss, parameter gradients and moments stay f32. Where all parameters
+//! are trained, the f32 masters are cast as well.
 //!
-//! Requires: a verified graph; every other pass before it. Gives: the same graph with roundings; this is the only pass
-//! that changes numbers. Cost: linear.
+//! Requires: a verified graph; every other pass that changes ops before it. Gives: the same graph with roundings; this is
+//! the only pass that changes numbers. Cost: linear.
 
 use crate::CompileError;
+use crate::fusion::matcher::Matcher;
 use crate::pass_manager::Pass;
 use gptjc_graphs::dtype::DType;
-use gptjc_graphs::entities::{Entity, ValueId};
-use gptjc_graphs::graph::{Definition, Graph, GraphError, Node, Role};
+use gptjc_graphs::entities::{Entity, NodeId, ValueId};
+use gptjc_graphs::graph::{Graph, GraphError, Node, Role};
 use gptjc_graphs::ops::Op;
 use gptjc_graphs::ops::elementwise::Cast;
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,97 +38,138 @@ impl Pass for AssignPrecision {
     }
 
     fn run(&self, graph: &mut Graph, remarks: &mut Vec<String>) -> Result<(), CompileError> {
-        let narrowed = narrowed_weights(graph);
-        let mut rounder = Rounder::new(graph, &narrowed).map_err(|error| self.failed(&error))?;
-        rounder.copy_nodes().map_err(|error| self.failed(&error))?;
-        let (rounded, casts) = rounder.finish();
-        if !narrowed.is_empty() || casts > 0 {
-            remarks.push(format!("{} weights in bf16, {casts} values rounded to bf16", narrowed.len()));
-        }
-        *graph = rounded;
+        let failed = |error: GraphError| CompileError::Pass { pass: self.name(), reason: error.to_string() };
+        let matcher = Matcher::new(graph);
+        let mut rounder = Rounder::new(&matcher).map_err(failed)?;
+        rounder.copy_nodes().map_err(failed)?;
+        remarks.extend(rounder.remark());
+        *graph = rounder.finish();
         Ok(())
     }
 }
 
-impl AssignPrecision {
-    fn failed(&self, error: &GraphError) -> CompileError {
-        CompileError::Pass { pass: self.name(), reason: error.to_string() }
+/// True if operand `index` of a node may be bf16.
+fn takes_bf16(matcher: &Matcher<'_>, node: &Node, index: usize) -> bool {
+    match &node.op {
+        Op::Embedding(_) => index == 0,
+        Op::AdapterDown(_) => index == 0,
+        // Pairs (dy, b).
+        Op::AdapterUpGrad(_) => index.is_multiple_of(2),
+        // x, then triples (dy, low, dlow).
+        Op::AdapterGrad(op) => index == 0 || (index <= 3 * op.members && index % 3 == 1),
+        Op::Attention(_) => index < 3,
+        // do, q, k, v, o.
+        Op::AttentionGrad(_) => index < 5,
+        Op::ProjectionGrad(op) if op.gelu && index + 1 + op.residuals == node.operands.len() => true,
+        _ => needs_bf16(matcher, node, index),
     }
 }
 
-/// The role of the input that defines `value`, if one does.
-fn input_role(graph: &Graph, value: ValueId) -> Option<Role> {
-    match graph.value(value).definition {
-        Definition::Input(index) => Some(graph.inputs()[index].role),
-        Definition::Result(..) => None,
+/// True if operand `index` of a node enters a base matmul.
+fn needs_bf16(matcher: &Matcher<'_>, node: &Node, index: usize) -> bool {
+    match &node.op {
+        Op::Projection(op) => index <= op.members,
+        Op::ProjectionGrad(op) => index < 2 * op.members,
+        Op::VocabLoss(_) => index < 2,
+        Op::Matmul(_) => matcher.is_base_weight(node.operands[1]),
+        _ => false,
     }
 }
 
-/// Frozen weights that are read by matmuls or embeddings only: these are kept in bf16.
-fn narrowed_weights(graph: &Graph) -> BTreeSet<ValueId> {
-    let mut narrowed: BTreeSet<ValueId> = graph
-        .inputs()
-        .iter()
-        .filter(|input| input.role == Role::Weight && graph.ty(input.value).rank() == 2)
-        .map(|input| input.value)
-        .collect();
-    for (_, node) in graph.nodes() {
-        for (index, operand) in node.operands.iter().enumerate() {
-            let takes_bf16 = matches!((&node.op, index), (Op::Matmul(_), 1) | (Op::Embedding(_), 0));
-            if !takes_bf16 {
-                narrowed.remove(operand);
-            }
+/// The op with its result stored as bf16, and the results that this is about; none if the op has no choice.
+fn narrowed(op: &Op) -> Option<(Op, std::ops::Range<usize>)> {
+    let dtype = DType::Bf16;
+    match op.clone() {
+        Op::LayerNorm(mut op) => {
+            op.dtype = dtype;
+            Some((op.into(), 0..1))
         }
+        Op::Projection(mut op) => {
+            op.dtype = dtype;
+            let results = op.members + op.gelu.count_ones() as usize;
+            Some((op.into(), 0..results))
+        }
+        Op::ProjectionGrad(mut op) => {
+            op.dtype = dtype;
+            Some((op.into(), 0..1))
+        }
+        Op::Attention(mut op) => {
+            op.dtype = dtype;
+            Some((op.into(), 0..1))
+        }
+        Op::AttentionGrad(mut op) => {
+            op.dtype = dtype;
+            let results = op.wanted.count_ones() as usize;
+            Some((op.into(), 0..results))
+        }
+        _ => None,
     }
-    narrowed
+}
+
+/// The op whose inner operands of a base matmul are rounded to bf16.
+fn rounded_inside(op: &Op) -> Op {
+    match op.clone() {
+        Op::VocabLoss(mut op) => {
+            op.dtype = DType::Bf16;
+            op.into()
+        }
+        op => op,
+    }
 }
 
 /// The graph with roundings, in the making.
-struct Rounder<'g> {
-    old: &'g Graph,
+struct Rounder<'m, 'g> {
+    matcher: &'m Matcher<'g>,
     new: Graph,
     /// New value of each old one, by index.
     values: Vec<Option<ValueId>>,
     /// The bf16 copy of a new value.
     casts: BTreeMap<ValueId, ValueId>,
-    /// True if every parameter of the model is trained, so that base weights are parameters.
-    trains_all: bool,
+    weights: usize,
+    /// Nodes that store their results as bf16.
+    stored: BTreeSet<NodeId>,
 }
 
-impl<'g> Rounder<'g> {
-    fn new(old: &'g Graph, narrowed: &BTreeSet<ValueId>) -> Result<Self, GraphError> {
+impl<'m, 'g> Rounder<'m, 'g> {
+    fn new(matcher: &'m Matcher<'g>) -> Result<Self, GraphError> {
+        let old = matcher.graph;
         let mut new = Graph::new(&old.name);
         let mut values = vec![None; old.value_count()];
+        let mut weights = 0;
         for input in old.inputs() {
+            let is_narrow = input.role == Role::Weight
+                && old.ty(input.value).rank() == 2
+                && everybody_takes_bf16(matcher, input.value);
             let ty = old.ty(input.value);
-            let ty = if narrowed.contains(&input.value) { ty.with_dtype(DType::Bf16) } else { ty.clone() };
+            let ty = if is_narrow { ty.with_dtype(DType::Bf16) } else { ty.clone() };
+            weights += usize::from(is_narrow);
             values[input.value.index()] = Some(new.input(&input.name, input.role, ty)?);
         }
-        let trains_all = !old.inputs().iter().any(|input| input.role == Role::Weight);
-        Ok(Self { old, new, values, casts: BTreeMap::new(), trains_all })
-    }
-
-    /// True if `node` is a product with a weight of the model.
-    fn is_base_matmul(&self, node: &Node) -> bool {
-        let Op::Matmul(_) = node.op else { return false };
-        match input_role(self.old, node.operands[1]) {
-            Some(Role::Weight) => true,
-            Some(Role::Parameter) => self.trains_all,
-            Some(Role::State | Role::Batch | Role::Control) | None => false,
-        }
+        Ok(Self { matcher, new, values, casts: BTreeMap::new(), weights, stored: BTreeSet::new() })
     }
 
     fn copy_nodes(&mut self) -> Result<(), GraphError> {
-        for (_, node) in self.old.nodes() {
+        for (id, node) in self.matcher.graph.nodes() {
             self.new.set_module(&node.module);
             let mut operands: Vec<ValueId> =
                 node.operands.iter().filter_map(|operand| self.values[operand.index()]).collect();
-            if self.is_base_matmul(node) {
-                for operand in &mut operands {
+            for (index, operand) in operands.iter_mut().enumerate() {
+                if needs_bf16(self.matcher, node, index) {
                     *operand = self.rounded(*operand)?;
                 }
             }
-            let copy = self.new.push(node.op.clone(), &operands)?;
+            let op = match narrowed(&node.op) {
+                Some((op, results))
+                    if results
+                        .clone()
+                        .all(|result| everybody_takes_bf16(self.matcher, node.results[result])) =>
+                {
+                    self.stored.insert(id);
+                    op
+                }
+                _ => rounded_inside(&node.op),
+            };
+            let copy = self.new.push(op, &operands)?;
             for (old, new) in node.results.iter().zip(self.new.node(copy).results.clone()) {
                 self.values[old.index()] = Some(new);
             }
@@ -144,12 +190,28 @@ impl<'g> Rounder<'g> {
         Ok(cast)
     }
 
-    fn finish(mut self) -> (Graph, usize) {
-        for output in self.old.outputs() {
+    fn remark(&self) -> Option<String> {
+        let (weights, casts, stored) = (self.weights, self.casts.len(), self.stored.len());
+        (weights + casts + stored > 0).then(|| {
+            format!("{weights} weights in bf16, {casts} values rounded to bf16, {stored} nodes store bf16")
+        })
+    }
+
+    fn finish(mut self) -> Graph {
+        for output in self.matcher.graph.outputs() {
             if let Some(value) = self.values[output.value.index()] {
                 self.new.output(&output.name, value);
             }
         }
-        (self.new, self.casts.len())
+        self.new
     }
+}
+
+/// True if whoever reads `value` takes bf16; not if it is an output.
+fn everybody_takes_bf16(matcher: &Matcher<'_>, value: ValueId) -> bool {
+    let takes = |node: &Node| {
+        let mut operands = node.operands.iter().enumerate();
+        operands.all(|(index, &operand)| operand != value || takes_bf16(matcher, node, index))
+    };
+    !matcher.is_output(value) && matcher.readers(value).all(|(_, node)| takes(node))
 }

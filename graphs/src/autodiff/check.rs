@@ -47,6 +47,14 @@ pub(crate) fn check_vjp(text: &str) {
     }
 }
 
+/// Random data for the inputs of a graph, by the same conventions.
+///
+/// # Errors
+/// The reason if nothing says what an integer input may hold.
+pub(crate) fn random_data(graph: &Graph) -> Result<BTreeMap<String, Tensor<f64>>, String> {
+    data::random_inputs(graph, &Layout::of(graph))
+}
+
 fn check(text: &str) -> Result<(), String> {
     let as_written = crate::text::parse(text).map_err(|error| error.to_string())?;
     with_gradient(&as_written, |_, _, gradient| Some(gradient))?;

@@ -69,9 +69,9 @@ impl VjpContext<'_> {
         self.operands[index]
     }
 
-    /// Number of the node's operands.
-    pub fn operand_count(&self) -> usize {
-        self.operands.len()
+    /// The operands of the node.
+    pub fn operands(&self) -> &[ValueId] {
+        &self.operands
     }
 
     /// Result `index` of the node.
@@ -140,6 +140,9 @@ impl VjpContext<'_> {
 
 /// Reason of the ops that only gradients use.
 pub const ONLY_IN_GRADIENTS: &str = "it is part of a gradient, and a graph is differentiated once";
+
+/// Reason of the fused ops.
+pub const ONLY_AFTER_FUSION: &str = "it is made by fusion, which comes after autodiff";
 
 /// Appends to `graph` the gradient of the sum of `seeds`' values weighted by their cotangents, and returns the
 /// cotangent of every value that has one.

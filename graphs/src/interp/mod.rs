@@ -12,4 +12,5 @@ mod tensor;
 
 pub(crate) use index::index_below;
 pub use run::{EvalError, run};
+pub(crate) use tensor::round_to;
 pub use tensor::{Data, Real, Tensor};

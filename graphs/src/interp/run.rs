@@ -1,6 +1,6 @@
 //! Runs a graph node by node.
 
-use super::{Data, Real, Tensor};
+use super::{Data, Real, Tensor, round_to};
 use crate::dtype::DType;
 use crate::entities::{Entity, ValueId};
 use crate::graph::Graph;
@@ -28,6 +28,14 @@ pub enum EvalError {
     Kind {
         /// What was expected.
         expected: &'static str,
+    },
+    /// Another number of operands than an op takes.
+    #[error("op `{op}` does not take {found} operands")]
+    Operands {
+        /// Name of the op.
+        op: &'static str,
+        /// Number given.
+        found: usize,
     },
     /// An index outside of what it indexes.
     #[error("{what} {index} is outside of 0..{bound}")]
@@ -109,8 +117,7 @@ fn extents_of<F: Real>(graph: &Graph, inputs: &BTreeMap<String, Tensor<F>>) -> R
 fn rounded<F: Real>(mut tensor: Tensor<F>, dtype: DType) -> Tensor<F> {
     if let (DType::Bf16, Data::Float(data)) = (dtype, &mut tensor.data) {
         for element in data {
-            // Through f32 first: a bf16 value is made from an f32 one, as the kernels make it.
-            *element = F::from_f64(f64::from(half::bf16::from_f32(element.to_f64() as f32).to_f32()));
+            *element = round_to(*element, dtype);
         }
     }
     tensor

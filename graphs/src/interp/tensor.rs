@@ -1,5 +1,6 @@
 //! Tensors of the reference interpreter.
 
+use crate::dtype::DType;
 use crate::interp::EvalError;
 use num_traits::Float;
 
@@ -26,6 +27,15 @@ impl Real for f64 {
     }
     fn to_f64(self) -> f64 {
         self
+    }
+}
+
+/// `x` as a value of `dtype` is stored: rounded to bf16 (nearest, ties to even), or unchanged.
+pub(crate) fn round_to<F: Real>(x: F, dtype: DType) -> F {
+    match dtype {
+        // Through f32 first: a bf16 value is made from an f32 one, as the kernels make it.
+        DType::Bf16 => F::from_f64(f64::from(half::bf16::from_f32(x.to_f64() as f32).to_f32())),
+        DType::F32 | DType::I32 => x,
     }
 }
 

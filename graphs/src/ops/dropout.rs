@@ -4,10 +4,11 @@
 //! site (which dropout of the graph it is) and the column; never on where a slot lies in the micro-batch. The words
 //! are those of [`DropoutSite`].
 
-use super::check::{self, TypeError};
+use super::check::{self, Numbered, TypeError};
 use super::window::{COUNTER_WINDOW, ranges};
 use super::{AttributeError, Attributes, AutodiffError, EvalError, Operation, Real, Tensor, VjpContext};
 use crate::interp::index_below;
+use crate::layout::{Masks, SITES};
 use crate::philox::{DropoutSite, MAX_SITES, MAX_WINDOW, keep_threshold};
 use crate::shape::{Dim, Extent, Extents, TensorType};
 
@@ -48,22 +49,9 @@ impl Operation for Dropout {
         }
         let windows = check::range_table(1, table, Extent::Windows)?;
         check::index_vector(2, counter, Dim::fixed(4))?;
-        if !(0.0..1.0).contains(&self.p) {
-            return Err(check::attribute(
-                "p",
-                self.p,
-                "a share of at least 0 and less than 1 can be dropped",
-            ));
-        }
-        if self.site >= MAX_SITES {
-            let reason = format!("the counter tells {MAX_SITES} sites apart");
-            return Err(check::attribute("site", self.site, reason));
-        }
-        if x.dims[0].bound > windows.bound.saturating_mul(MAX_WINDOW) {
-            let expected =
-                format!("a matrix of at most {MAX_WINDOW} slots a window, which the counter tells apart");
-            return Err(check::mismatch(0, expected, x));
-        }
+        check_share(self.p)?;
+        check_site("site", self.site)?;
+        check_length((0, x), windows)?;
         Ok(vec![x.clone()])
     }
 
@@ -71,7 +59,7 @@ impl Operation for Dropout {
     fn vjp(&self, rule: &mut VjpContext<'_>) -> Result<(), AutodiffError> {
         let Some(dy) = rule.cotangent(0) else { return Ok(()) };
         let mut operands = vec![dy];
-        operands.extend((1..rule.operand_count()).map(|index| rule.operand(index)));
+        operands.extend(&rule.operands()[1..]);
         let dx = rule.push(self.clone(), &operands)?;
         rule.contribute(0, dx);
         Ok(())
@@ -81,20 +69,19 @@ impl Operation for Dropout {
         &self,
         operands: &[&Tensor<F>],
         _results: &[&TensorType],
-        _extents: &Extents,
+        extents: &Extents,
     ) -> Result<Vec<Tensor<F>>, EvalError> {
-        let (x, counter) = (operands[0].floats()?, operands[2].ints()?);
+        let x = operands[0].floats()?;
         let (rows, width) = (operands[0].dims[0], operands[0].dims[1]);
-        let site = DropoutSite::new([0, 1, 2, 3].map(|index| counter[index]), self.site as u16);
-        let first = counter[COUNTER_WINDOW].cast_unsigned();
-        let (threshold, factor) = (keep_threshold(self.p), F::from_f64(1.0 / (1.0 - self.p)));
+        let labelled = operands.get(3).copied();
+        let slots = if labelled.is_some() { extents.slots } else { rows };
+        let masks = Masks { window_table: operands[1], counter: operands[2], labelled };
+        let mask = Mask::new(&masks, self.p, slots)?;
+        let factor = F::from_f64(1.0 / (1.0 - self.p));
         let mut y = vec![F::zero(); x.len()];
-        for (row, place) in slot_places(operands[1], operands.get(3).copied(), rows)?.into_iter().enumerate()
-        {
-            let Some((window, offset)) = place else { continue };
-            let global = first.wrapping_add(window as u32);
+        for row in 0..rows {
             for column in 0..width {
-                if site.keep_word(global, offset, column as u32) >= threshold {
+                if mask.keeps(row, self.site, column) {
                     y[row * width + column] = x[row * width + column] * factor;
                 }
             }
@@ -112,33 +99,102 @@ impl Operation for Dropout {
     }
 }
 
-/// Window of each row's slot and the slot's offset in it; none for a slot of no window.
-///
-/// # Errors
-/// [`EvalError::Index`] if a window has more slots than the counter tells apart, or a row is no slot of the table.
-pub(crate) fn slot_places<F: Real>(
-    window_table: &Tensor<F>,
-    labelled: Option<&Tensor<F>>,
-    rows: usize,
-) -> Result<Vec<Option<(usize, u16)>>, EvalError> {
-    let bound = if labelled.is_some() { i32::MAX as usize } else { rows };
-    let windows = ranges(window_table, bound)?;
-    let slots: Vec<i32> = match labelled {
-        Some(labelled) => labelled.ints()?.to_vec(),
-        None => (0..rows as i32).collect(),
-    };
-    let place = |slot: i32| {
-        let slot = index_below("labelled slot", slot, bound)?;
-        let Some(window) = windows.iter().position(|range| range.contains(&slot)) else { return Ok(None) };
-        let offset = slot - windows[window].start;
-        let too_long = |_| EvalError::Index {
-            what: "offset of a slot in its window",
-            index: offset as i64,
-            bound: MAX_WINDOW,
-        };
-        Ok(Some((window, u16::try_from(offset).map_err(too_long)?)))
-    };
-    slots.into_iter().map(place).collect()
+/// Which elements of tokens the dropouts of a step keep.
+pub(super) struct Mask {
+    /// Global window and offset of each token, if it is in a window.
+    places: Vec<Option<(u32, u16)>>,
+    counter: [i32; 4],
+    threshold: u32,
+}
+
+impl Mask {
+    /// Of the tokens that `masks` says: the first `slots` slots, or the labelled among them.
+    ///
+    /// # Errors
+    /// [`EvalError::Index`] if a window or a labelled slot does not lie in the slots, or a window is too long.
+    pub(super) fn new<F: Real>(masks: &Masks<&Tensor<F>>, p: f64, slots: usize) -> Result<Self, EvalError> {
+        let counter = masks.counter.ints()?;
+        let first = counter[COUNTER_WINDOW].cast_unsigned();
+        let mut places = vec![None; slots];
+        for (window, range) in ranges(masks.window_table, slots)?.into_iter().enumerate() {
+            let global = first.wrapping_add(window as u32);
+            for (offset, slot) in range.enumerate() {
+                let too_long = |_| EvalError::Index {
+                    what: "offset of a slot in its window",
+                    index: offset as i64,
+                    bound: MAX_WINDOW,
+                };
+                places[slot] = Some((global, u16::try_from(offset).map_err(too_long)?));
+            }
+        }
+        if let Some(labelled) = masks.labelled {
+            let place = |&slot| index_below("labelled slot", slot, slots).map(|slot| places[slot]);
+            places = labelled.ints()?.iter().map(place).collect::<Result<_, _>>()?;
+        }
+        let counter = [0, 1, 2, 3].map(|index| counter[index]);
+        Ok(Self { places, counter, threshold: keep_threshold(p) })
+    }
+
+    /// True if the dropout `site` keeps the element of a token; of a token in no window, none is.
+    pub(super) fn keeps(&self, token: usize, site: usize, column: usize) -> bool {
+        let site = DropoutSite::new(self.counter, site as u16);
+        self.places[token]
+            .is_some_and(|(window, offset)| site.keep_word(window, offset, column as u32) >= self.threshold)
+    }
+}
+
+/// `p` is a share that can be dropped.
+pub(super) fn check_share(p: f64) -> Result<(), TypeError> {
+    if (0.0..1.0).contains(&p) {
+        return Ok(());
+    }
+    Err(check::attribute("p", p, "a share of at least 0 and less than 1 can be dropped"))
+}
+
+/// The counter tells the site apart.
+pub(super) fn check_site(name: &'static str, site: usize) -> Result<(), TypeError> {
+    if site < MAX_SITES {
+        return Ok(());
+    }
+    Err(check::attribute(name, site, format!("the counter tells {MAX_SITES} sites apart")))
+}
+
+/// The counter tells the slots of the operand apart.
+fn check_length((operand, x): Numbered<'_>, windows: Dim) -> Result<(), TypeError> {
+    if x.dims[0].bound <= windows.bound.saturating_mul(MAX_WINDOW) {
+        return Ok(());
+    }
+    let expected = format!("a matrix of at most {MAX_WINDOW} slots a window, which the counter tells apart");
+    Err(check::mismatch(operand, expected, x))
+}
+
+/// The attributes and operands of the dropouts of a fused op, one site for each of `count` adapters, over the tokens of
+/// the operand `tokens`; `masks` are there if anything is dropped.
+pub(super) fn check_masks(
+    (p, sites, count): (f64, &[usize], usize),
+    tokens: Numbered<'_>,
+    masks: Option<&Masks<Numbered<'_>>>,
+) -> Result<(), TypeError> {
+    check_share(p)?;
+    let Some(masks) = masks else { return Ok(()) };
+    if sites.len() != count {
+        let reason = format!("each of {count} adapters has a site");
+        return Err(check::attribute("sites", format!("{sites:?}"), reason));
+    }
+    SITES.iter().zip(sites).try_for_each(|(name, &site)| check_site(name, site))?;
+    let windows = check::range_table(masks.window_table.0, masks.window_table.1, Extent::Windows)?;
+    check::index_vector(masks.counter.0, masks.counter.1, Dim::fixed(4))?;
+    check_length(tokens, windows)?;
+    let dim = tokens.1.dims[0];
+    match masks.labelled {
+        Some((operand, labelled)) => {
+            check::index_vector(operand, labelled, Dim::rows(dim.bound)).and_then(|()| check::rows(tokens))
+        }
+        None if dim.extent == Extent::Rows => {
+            Err(check::mismatch(tokens.0, "slots, or rows with `labelled` behind `counter`", tokens.1))
+        }
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -195,7 +251,8 @@ mod tests {
         let x = |rows: usize| Tensor::float([rows, 8], vec![1f64; rows * 8]);
         let of_slots = op.evaluate(&[&x(5), &table, &counter], &[], &Extents::default()).unwrap().remove(0);
         let labelled = Tensor::int([2], vec![1, 4]);
-        let of_rows = op.evaluate(&[&x(2), &table, &counter, &labelled], &[], &Extents::default()).unwrap();
+        let extents = Extents { slots: 5, ..Extents::default() };
+        let of_rows = op.evaluate(&[&x(2), &table, &counter, &labelled], &[], &extents).unwrap();
         let expected = [&of_slots.floats().unwrap()[8..16], &of_slots.floats().unwrap()[32..40]].concat();
         assert_eq!(of_rows[0].floats().unwrap(), expected);
     }

@@ -164,16 +164,8 @@ impl Operation for Cast {
     const NAME: &'static str = "cast";
 
     fn from_attributes(attributes: &Attributes) -> Result<Self, AttributeError> {
-        const EXPECTED: &str = "f32 or bf16";
         attributes.only(&["dtype"])?;
-        let word = attributes.get_word("dtype", EXPECTED)?;
-        match word.parse::<DType>() {
-            Ok(dtype) if dtype.is_float() => Ok(Self { dtype }),
-            _ => {
-                let found = crate::attributes::AttributeValue::Word(word.to_owned());
-                Err(AttributeError::Invalid { name: "dtype", expected: EXPECTED, found })
-            }
-        }
+        Ok(Self { dtype: attributes.get_float_type("dtype")? })
     }
 
     fn attributes(&self) -> Attributes {

@@ -44,16 +44,12 @@ impl Operation for GeluTanh {
         _results: &[&TensorType],
         _extents: &Extents,
     ) -> Result<Vec<Tensor<F>>, EvalError> {
-        let half = F::from_f64(0.5);
-        let y = operands[0].floats()?.iter().map(|&x| half * x * (F::one() + inner(x).tanh())).collect();
+        let y = operands[0].floats()?.iter().map(|&x| activation(x)).collect();
         Ok(vec![Tensor::float(operands[0].dims.clone(), y)])
     }
 
     fn flops(&self, operands: &[&TensorType], _results: &[&TensorType]) -> u64 {
-        const CUBE: u64 = 2;
-        const INNER: u64 = CUBE + 3;
-        const OUTER: u64 = 4; // the tanh, 1 +, half x, their product
-        (INNER + OUTER) * operands[0].elements() as u64
+        ACTIVATION_FLOPS * operands[0].elements() as u64
     }
 
     fn in_place(&self) -> &'static [(usize, usize)] {
@@ -95,10 +91,7 @@ impl Operation for GeluTanhGrad {
     }
 
     fn flops(&self, operands: &[&TensorType], _results: &[&TensorType]) -> u64 {
-        const INNER: u64 = 6; // with its tanh
-        const SLOPE: u64 = 4;
-        const OUTER: u64 = 9; // (1 + t)/2: 2, x/2: 1, 1 - t²: 2, two products, their sum, times dy
-        (INNER + SLOPE + OUTER) * operands[0].elements() as u64
+        GRADIENT_FLOPS * operands[0].elements() as u64
     }
 
     fn in_place(&self) -> &'static [(usize, usize)] {
@@ -111,8 +104,20 @@ fn inner<F: Real>(x: F) -> F {
     F::from_f64(SQRT_2_OVER_PI) * (x + F::from_f64(CUBIC) * (x * x * x))
 }
 
+/// The activation.
+pub(super) fn activation<F: Real>(x: F) -> F {
+    F::from_f64(0.5) * x * (F::one() + inner(x).tanh())
+}
+
+/// Floating-point operations of an activation: its argument of the tanh, the tanh, 1 +, half x, their product.
+pub(super) const ACTIVATION_FLOPS: u64 = (2 + 3) + 4;
+
+/// Floating-point operations of a gradient: the tanh with its argument, the slope, (1 + t)/2: 2, x/2: 1, 1 - t²: 2, two
+/// products, their sum, times dy.
+pub(super) const GRADIENT_FLOPS: u64 = 6 + 4 + 9;
+
 /// The derivative of the activation.
-fn derivative<F: Real>(x: F) -> F {
+pub(super) fn derivative<F: Real>(x: F) -> F {
     let half = F::from_f64(0.5);
     let tanh = inner(x).tanh();
     let slope = F::from_f64(SQRT_2_OVER_PI) * (F::one() + F::from_f64(3.0 * CUBIC) * (x * x));

@@ -3,7 +3,7 @@
 //! Letters: M tokens, D width. `x̂ = (x - mean) · rstd`, `y = x̂ · weight + bias`.
 //!
 //! Numerics: mean and biased variance by two passes over a row, each one chain of additions in ascending order;
-//! statistics, parameters and results are f32. A gradient of a parameter is summed inside its window in ascending
+//! statistics, parameters and gradients are f32; `y` is rounded once, to its dtype. `x` and `dy` may be bf16. A gradient of a parameter is summed inside its window in ascending
 //! order.
 
 use super::check::{self, TypeError};
@@ -12,27 +12,38 @@ use super::{
     AttributeError, Attributes, AutodiffError, EvalError, Operation, Real, Tensor, VjpContext, no_attributes,
 };
 use crate::autodiff::ONLY_IN_GRADIENTS;
+use crate::dtype::DType;
 use crate::shape::{Extent, Extents, TensorType};
 
-/// `layer_norm %x[M, D], %weight f32[D], %bias f32[D] {epsilon} -> y f32[M, D], mean f32[M], rstd f32[M]`.
+/// `layer_norm %x[M, D], %weight f32[D], %bias f32[D] {epsilon, dtype} -> y [M, D], mean f32[M], rstd f32[M]`.
 ///
-/// `mean` and `rstd` are for the gradient; they have none themselves.
+/// `y` is of `dtype`, f32 if the text says none. `mean` and `rstd` are for the gradient; they have none themselves.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerNorm {
     /// Added to the variance before the root.
     pub epsilon: f64,
+    /// Type of `y`.
+    pub dtype: DType,
+}
+
+impl LayerNorm {
+    /// The norm with a result in f32.
+    pub const fn new(epsilon: f64) -> Self {
+        Self { epsilon, dtype: DType::F32 }
+    }
 }
 
 impl Operation for LayerNorm {
     const NAME: &'static str = "layer_norm";
 
     fn from_attributes(attributes: &Attributes) -> Result<Self, AttributeError> {
-        attributes.only(&["epsilon"])?;
-        Ok(Self { epsilon: attributes.get_float("epsilon")? })
+        attributes.only(&["epsilon", "dtype"])?;
+        let dtype = if attributes.has("dtype") { attributes.get_float_type("dtype")? } else { DType::F32 };
+        Ok(Self { epsilon: attributes.get_float("epsilon")?, dtype })
     }
 
     fn attributes(&self) -> Attributes {
-        Attributes::new().float("epsilon", self.epsilon)
+        Attributes::new().float("epsilon", self.epsilon).word("dtype", self.dtype.name())
     }
 
     fn infer(&self, operands: &[&TensorType]) -> Result<Vec<TensorType>, TypeError> {
@@ -48,7 +59,7 @@ impl Operation for LayerNorm {
             ));
         }
         let statistic = TensorType::f32(&x.dims[..1]);
-        Ok(vec![TensorType::f32(x.dims.clone()), statistic.clone(), statistic])
+        Ok(vec![x.with_dtype(self.dtype), statistic.clone(), statistic])
     }
 
     /// `dx`: see [`LayerNormGrad`]; `dweight` and `dbias`: see [`LayerNormParamGrad`].
@@ -103,9 +114,10 @@ impl Operation for LayerNorm {
     }
 }
 
-/// `layer_norm_grad %dy f32[M, D], %x[M, D], %weight f32[D], %mean f32[M], %rstd f32[M] -> dx f32[M, D]`.
+/// `layer_norm_grad %dy[M, D], %x[M, D], %weight f32[D], %mean f32[M], %rstd f32[M][, %residual f32[M, D]]
+/// -> dx f32[M, D]`.
 ///
-/// With `g = dy · weight`: `dx = rstd · (g - Σg/D - x̂ · Σ(g x̂)/D)`, sums over the row.
+/// With `g = dy · weight`: `dx = rstd · (g - Σg/D - x̂ · Σ(g x̂)/D)`, sums over the row; plus `residual` if it is given.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerNormGrad;
 
@@ -115,10 +127,15 @@ impl Operation for LayerNormGrad {
     no_attributes!();
 
     fn infer(&self, operands: &[&TensorType]) -> Result<Vec<TensorType>, TypeError> {
-        let [dy, x, weight, mean, rstd] = check::operands(operands)?;
+        let [dy, x, weight, mean, rstd] = check::operands(&operands[..operands.len().min(5)])?;
         check_saved(dy, x, [(3, mean), (4, rstd)])?;
         check::f32_of(2, weight, &dy.dims[1..])?;
-        Ok(vec![dy.clone()])
+        match operands[5..] {
+            [] => {}
+            [residual] => check::f32_of(5, residual, &dy.dims)?,
+            _ => return Err(TypeError::Count { expected: 6, found: operands.len() }),
+        }
+        Ok(vec![dy.with_dtype(DType::F32)])
     }
 
     fn vjp(&self, rule: &mut VjpContext<'_>) -> Result<(), AutodiffError> {
@@ -133,6 +150,7 @@ impl Operation for LayerNormGrad {
     ) -> Result<Vec<Tensor<F>>, EvalError> {
         let (dy, x, weight) = (operands[0].floats()?, operands[1].floats()?, operands[2].floats()?);
         let (mean, rstd) = (operands[3].floats()?, operands[4].floats()?);
+        let residual = operands.get(5).map(|residual| residual.floats()).transpose()?;
         let (rows, width) = (operands[0].dims[0], operands[0].dims[1]);
         let count = F::from_f64(width as f64);
         let mut dx = Vec::with_capacity(dy.len());
@@ -142,7 +160,10 @@ impl Operation for LayerNormGrad {
             let normalised = |d: usize| (x[first + d] - mean[row]) * rstd;
             let mean_g = (0..width).map(g).sum::<F>() / count;
             let mean_gx = (0..width).map(|d| g(d) * normalised(d)).sum::<F>() / count;
-            dx.extend((0..width).map(|d| rstd * (g(d) - mean_g - normalised(d) * mean_gx)));
+            dx.extend((0..width).map(|d| {
+                let dx = rstd * (g(d) - mean_g - normalised(d) * mean_gx);
+                residual.map_or(dx, |residual| dx + residual[first + d])
+            }));
         }
         Ok(vec![Tensor::float([rows, width], dx)])
     }
@@ -151,15 +172,16 @@ impl Operation for LayerNormGrad {
         const AN_ELEMENT: u64 = 1 + 2 + 1 + 2 + 4; // g, x̂, the two sums, dx
         const A_ROW: u64 = 2; // divisions by D
         let rows = operands[0].dims[0].bound as u64;
-        AN_ELEMENT * operands[0].elements() as u64 + A_ROW * rows
+        let residual = u64::from(operands.len() > 5);
+        (AN_ELEMENT + residual) * operands[0].elements() as u64 + A_ROW * rows
     }
 
     fn in_place(&self) -> &'static [(usize, usize)] {
-        &[] // every element of a row depends on all of it
+        &[] // every element of a row depends on all of it; the residual may not be there
     }
 }
 
-/// `layer_norm_param_grad %dy f32[M, D], %x[M, D], %mean f32[M], %rstd f32[M], %table
+/// `layer_norm_param_grad %dy[M, D], %x[M, D], %mean f32[M], %rstd f32[M], %table
 /// -> dweight f32[windows, D], dbias f32[windows, D]`: for each window, `Σ dy · x̂` and `Σ dy` over its tokens.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerNormParamGrad;
@@ -222,7 +244,6 @@ fn check_saved(
     statistics: [(usize, &TensorType); 2],
 ) -> Result<(), TypeError> {
     check::float(0, dy, 2)?;
-    check::f32_of(0, dy, &dy.dims)?;
     check::float(1, x, 2)?;
     check::same(1, x, &dy.with_dtype(x.dtype))?;
     statistics.into_iter().try_for_each(|(operand, ty)| check::f32_of(operand, ty, &dy.dims[..1]))
@@ -236,14 +257,14 @@ mod tests {
     use crate::graph::{Graph, Role};
     use crate::shape::Dim;
 
-    const EPSILON: LayerNorm = LayerNorm { epsilon: 1e-5 };
+    const EPSILON: LayerNorm = LayerNorm::new(1e-5);
 
     #[test]
     fn a_row_is_normalised() {
         // Mean 2, biased variance 1; epsilon 3 makes rstd 1/2.
         let x = Tensor::float([2, 2], vec![1.0_f64, 3.0, 7.0, 7.0]);
         let (weight, bias) = (Tensor::float([2], vec![10.0, 20.0]), Tensor::float([2], vec![0.5, -0.5]));
-        let op = LayerNorm { epsilon: 3.0 };
+        let op = LayerNorm::new(3.0);
         let results = op.evaluate(&[&x, &weight, &bias], &[], &Extents::default()).unwrap();
         assert_eq!(results[0], Tensor::float([2, 2], vec![-4.5, 9.5, 0.5, -0.5]));
         assert_eq!(results[1], Tensor::float([2], vec![2.0, 7.0]));
@@ -256,7 +277,7 @@ mod tests {
         let bias = TensorType::f32([Dim::fixed(2)]);
         let error = EPSILON.infer(&[&x, &weight, &bias]).unwrap_err().to_string();
         assert_eq!(error, "operand 2: expected f32[3], found f32[2]");
-        let error = LayerNorm { epsilon: -1.0 }.infer(&[&x, &weight, &weight]).unwrap_err().to_string();
+        let error = LayerNorm::new(-1.0).infer(&[&x, &weight, &weight]).unwrap_err().to_string();
         assert_eq!(error, "attribute `epsilon` = -1: it must be a finite number of at least 0");
         let mean = TensorType::f32([Dim::slots(5)]);
         let error = LayerNormGrad.infer(&[&x, &x, &weight, &mean, &mean]).unwrap_err().to_string();

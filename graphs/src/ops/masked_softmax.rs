@@ -1,17 +1,17 @@
 //! Softmax over the keys that a slot sees, and its gradient.
 //!
-//! Letters and the *band* of a slot: see [`super::segment_matmul`]. The rest of a row is 0, whatever the operand holds.
+//! Letters, and the queries and the *band* of each: see [`super::segment_matmul`]. The rest of a row is 0, whatever the operand holds.
 //!
 //! Numerics: f32; the largest score of the band is subtracted before the exponential, sums are chains in ascending j,
 //! and each weight is the exponential divided by the sum.
 
 use super::check::{self, TypeError};
-use super::segment_matmul::{segment_operands, segment_starts};
+use super::segment_matmul::{queries, query_operands};
 use super::{AutodiffError, EvalError, Operation, Real, Tensor, VjpContext, no_attributes};
 use crate::autodiff::ONLY_IN_GRADIENTS;
 use crate::shape::{Extents, TensorType};
 
-/// `masked_softmax %s, %segment, %segment_table`: for each slot and head of `s` f32`[M, NH, S]`,
+/// `masked_softmax %s, %segment, %segment_table[, %labelled]`: for each query and head of `s` f32`[R, NH, S]`,
 /// `p[j] = exp(s[j] - max) / sum_i exp(s[i] - max)` over the band, and 0 outside of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MaskedSoftmax;
@@ -22,17 +22,17 @@ impl Operation for MaskedSoftmax {
     no_attributes!();
 
     fn infer(&self, operands: &[&TensorType]) -> Result<Vec<TensorType>, TypeError> {
-        let [s, segment, segment_table] = check::operands(operands)?;
+        let [s, tables @ ..] = operands else { return Err(TypeError::Count { expected: 3, found: 0 }) };
         scores(0, s)?;
-        segment_operands(1, segment, segment_table, s.dims[0])?;
-        Ok(vec![s.clone()])
+        query_operands(1, tables, (0, s))?;
+        Ok(vec![TensorType::clone(s)])
     }
 
     /// For `p = softmax(s)`: `ds = p * (dp - sum_j p[j] dp[j])`.
     fn vjp(&self, rule: &mut VjpContext<'_>) -> Result<(), AutodiffError> {
         let Some(dp) = rule.cotangent(0) else { return Ok(()) };
-        let (p, segment, segment_table) = (rule.result(0), rule.operand(1), rule.operand(2));
-        let ds = rule.push(MaskedSoftmaxGrad, &[dp, p, segment, segment_table])?;
+        let operands = [&[dp, rule.result(0)], &rule.operands()[1..]].concat();
+        let ds = rule.push(MaskedSoftmaxGrad, &operands)?;
         rule.contribute(0, ds);
         Ok(())
     }
@@ -45,7 +45,7 @@ impl Operation for MaskedSoftmax {
     ) -> Result<Vec<Tensor<F>>, EvalError> {
         let s = operands[0].floats()?;
         let mut p = vec![F::zero(); s.len()];
-        for band in bands(operands[0], operands[1], operands[2])? {
+        for band in bands(operands[0], &operands[1..])? {
             let max = s[band.clone()].iter().copied().fold(F::neg_infinity(), F::max);
             let mut sum = F::zero();
             for element in band.clone() {
@@ -70,7 +70,7 @@ impl Operation for MaskedSoftmax {
     }
 }
 
-/// `masked_softmax_grad %dp, %p, %segment, %segment_table`: `ds = p * (dp - sum_j p[j] dp[j])` over the band, and 0
+/// `masked_softmax_grad %dp, %p, %segment, %segment_table[, %labelled]`: `ds = p * (dp - sum_j p[j] dp[j])` over the band, and 0
 /// outside of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MaskedSoftmaxGrad;
@@ -81,11 +81,13 @@ impl Operation for MaskedSoftmaxGrad {
     no_attributes!();
 
     fn infer(&self, operands: &[&TensorType]) -> Result<Vec<TensorType>, TypeError> {
-        let [dp, p, segment, segment_table] = check::operands(operands)?;
+        let [dp, p, tables @ ..] = operands else {
+            return Err(TypeError::Count { expected: 4, found: operands.len() });
+        };
         scores(0, dp)?;
         check::same(1, p, dp)?;
-        segment_operands(2, segment, segment_table, dp.dims[0])?;
-        Ok(vec![dp.clone()])
+        query_operands(2, tables, (0, dp))?;
+        Ok(vec![TensorType::clone(dp)])
     }
 
     fn vjp(&self, rule: &mut VjpContext<'_>) -> Result<(), AutodiffError> {
@@ -100,7 +102,7 @@ impl Operation for MaskedSoftmaxGrad {
     ) -> Result<Vec<Tensor<F>>, EvalError> {
         let (dp, p) = (operands[0].floats()?, operands[1].floats()?);
         let mut ds = vec![F::zero(); p.len()];
-        for band in bands(operands[1], operands[2], operands[3])? {
+        for band in bands(operands[1], &operands[2..])? {
             let mut sum = F::zero();
             for element in band.clone() {
                 sum = sum + p[element] * dp[element];
@@ -135,18 +137,13 @@ fn band_elements(s: &TensorType) -> u64 {
     s.dims[0].bound as u64 * s.dims[1].bound as u64 * (s.dims[2].bound as u64 + 1) / 2
 }
 
-/// The elements of each slot's and head's band.
-fn bands<F: Real>(
-    s: &Tensor<F>,
-    segment: &Tensor<F>,
-    segment_table: &Tensor<F>,
-) -> Result<Vec<std::ops::Range<usize>>, EvalError> {
+/// The elements of each query's and head's band.
+fn bands<F: Real>(s: &Tensor<F>, tables: &[&Tensor<F>]) -> Result<Vec<std::ops::Range<usize>>, EvalError> {
     let (heads, window) = (s.dims[1], s.dims[2]);
-    let starts = segment_starts(segment, segment_table, window)?;
-    let of_slot = |(t, s0): (usize, usize)| {
-        (t * heads..(t + 1) * heads).map(move |row| row * window..row * window + t - s0 + 1)
+    let of_query = |(query, (t, s0)): (usize, (usize, usize))| {
+        (query * heads..(query + 1) * heads).map(move |row| row * window..row * window + t - s0 + 1)
     };
-    Ok(starts.into_iter().enumerate().flat_map(of_slot).collect())
+    Ok(queries(tables, window)?.into_iter().enumerate().flat_map(of_query).collect())
 }
 
 #[cfg(test)]

@@ -10,20 +10,26 @@ use crate::autodiff::{AutodiffError, VjpContext};
 use crate::interp::{EvalError, Real, Tensor};
 use crate::shape::{Extents, TensorType};
 
+pub mod adapter;
+pub mod attention;
 pub mod cache;
 pub mod check;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod elementwise;
 pub mod embedding;
+#[cfg(test)]
+mod fused_tests;
 pub mod gelu;
 pub mod layer_norm;
 pub mod masked_softmax;
 pub mod matmul;
 pub mod optimizer;
+pub mod projection;
 pub mod rotary;
 pub mod rows;
 pub mod segment_matmul;
+pub mod vocab_loss;
 pub mod window;
 
 pub use check::TypeError;
@@ -218,6 +224,15 @@ op_set! {
     GeluTanhGrad = gelu::GeluTanhGrad,
     ScatterRows = rows::ScatterRows,
     CrossEntropyGrad = cross_entropy::CrossEntropyGrad,
+    // Fused.
+    Projection = projection::Projection,
+    ProjectionGrad = projection::ProjectionGrad,
+    AdapterDown = adapter::AdapterDown,
+    AdapterUpGrad = adapter::AdapterUpGrad,
+    AdapterGrad = adapter::AdapterGrad,
+    VocabLoss = vocab_loss::VocabLoss,
+    Attention = attention::Attention,
+    AttentionGrad = attention::AttentionGrad,
     // Sums over windows, and the optimizer.
     TreeAccumulate = window::TreeAccumulate,
     TreeFinish = window::TreeFinish,

@@ -8,10 +8,11 @@ use super::check::{self, TypeError};
 use super::{
     AttributeError, Attributes, AutodiffError, EvalError, Operation, Real, Tensor, VjpContext, no_attributes,
 };
-use crate::interp::index_below;
+use crate::interp::{Data, index_below};
 use crate::shape::{Dim, Extent, Extents, TensorType};
 
-/// `gather_rows %x[slots, D], %labelled i32[rows] -> [rows, D]`: row `r` is `x[labelled[r]]`.
+/// `gather_rows %x[slots, D], %labelled i32[rows] -> [rows, D]`: row `r` is `x[labelled[r]]`. `x` may also be a vector
+/// i32`[slots]`, such as the slots' positions; the result is i32`[rows]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GatherRows;
 
@@ -22,12 +23,13 @@ impl Operation for GatherRows {
 
     fn infer(&self, operands: &[&TensorType]) -> Result<Vec<TensorType>, TypeError> {
         let [x, labelled] = check::operands(operands)?;
-        check::float(0, x, 2)?;
-        if x.dims[0].extent != Extent::Slots {
-            return Err(check::mismatch(0, "a floating-point tensor [slots:_, D]", x));
+        let expected = if x.dtype.is_float() { 2 } else { 1 };
+        if x.rank() != expected || x.dims[0].extent != Extent::Slots {
+            let expected = "a floating-point tensor [slots:_, D] or a vector i32[slots:_]";
+            return Err(check::mismatch(0, expected, x));
         }
         let rows = labelled_rows(labelled)?;
-        Ok(vec![TensorType::new(x.dtype, [rows, x.dims[1]])])
+        Ok(vec![TensorType::new(x.dtype, [&[rows], &x.dims[1..]].concat())])
     }
 
     /// For `y[r] = x[labelled[r]]`: `dx[labelled[r]] = dy[r]`, and zero for the slots without a label.
@@ -45,14 +47,12 @@ impl Operation for GatherRows {
         _results: &[&TensorType],
         _extents: &Extents,
     ) -> Result<Vec<Tensor<F>>, EvalError> {
-        let (x, labelled) = (operands[0].floats()?, operands[1].ints()?);
-        let (slots, width) = (operands[0].dims[0], operands[0].dims[1]);
-        let mut y = Vec::with_capacity(labelled.len() * width);
-        for &slot in labelled {
-            let slot = index_below("labelled slot", slot, slots)?;
-            y.extend_from_slice(&x[slot * width..(slot + 1) * width]);
-        }
-        Ok(vec![Tensor::float([labelled.len(), width], y)])
+        let (x, labelled) = (operands[0], operands[1].ints()?);
+        let dims = [&[labelled.len()], &x.dims[1..]].concat();
+        Ok(vec![match &x.data {
+            Data::Float(data) => Tensor::float(dims, gathered(data, x.dims[0], labelled)?),
+            Data::Int(data) => Tensor::int(dims, gathered(data, x.dims[0], labelled)?),
+        }])
     }
 
     fn flops(&self, _operands: &[&TensorType], _results: &[&TensorType]) -> u64 {
@@ -125,6 +125,17 @@ impl Operation for ScatterRows {
     }
 }
 
+/// The rows of `x`, which has `slots` of them, that `labelled` names.
+fn gathered<T: Copy>(x: &[T], slots: usize, labelled: &[i32]) -> Result<Vec<T>, EvalError> {
+    let width = x.len() / slots.max(1);
+    let mut y = Vec::with_capacity(labelled.len() * width);
+    for &slot in labelled {
+        let slot = index_below("labelled slot", slot, slots)?;
+        y.extend_from_slice(&x[slot * width..(slot + 1) * width]);
+    }
+    Ok(y)
+}
+
 /// The rows dimension of the operand `labelled`.
 fn labelled_rows(found: &TensorType) -> Result<Dim, TypeError> {
     match found.dims.as_slice() {
@@ -160,7 +171,10 @@ mod tests {
         assert_eq!(GatherRows.infer(&[&slots, &labelled]), Ok(vec![rows.clone()]));
         assert_eq!(ScatterRows { slots: 5 }.infer(&[&rows, &labelled]), Ok(vec![slots.clone()]));
         let error = GatherRows.infer(&[&rows, &labelled]).unwrap_err().to_string();
-        assert_eq!(error, "operand 0: expected a floating-point tensor [slots:_, D], found f32[rows:4, 3]");
+        assert_eq!(
+            error,
+            "operand 0: expected a floating-point tensor [slots:_, D] or a vector i32[slots:_], found f32[rows:4, 3]"
+        );
         let error = ScatterRows { slots: 5 }.infer(&[&slots, &labelled]).unwrap_err().to_string();
         assert_eq!(error, "operand 0: expected f32[rows:4, 3], found f32[slots:5, 3]");
         let error = GatherRows.infer(&[&slots, &TensorType::i32([Dim::slots(5)])]).unwrap_err().to_string();

@@ -4,6 +4,9 @@
 //! is the segment of each slot, `segment_table` i32`[segments, 2]` its (first slot, length). A slot t of the segment
 //! that starts at s0 sees the keys j in `0..=t - s0`, which are the slots `s0 + j`; its *band* is those of a row of S.
 //!
+//! Queries are the slots, or R labelled rows: then the ops take `labelled` i32`[R]`, the slot of each row, as their last
+//! operand, and a row sees what its slot sees. Keys are always slots.
+//!
 //! Numerics: each output is one chain of additions in ascending order of the summed index (d, j or t). Operands may be
 //! bf16; sums and results are f32.
 //!
@@ -15,6 +18,7 @@ use super::{
 };
 use crate::autodiff::ONLY_IN_GRADIENTS;
 use crate::entities::ValueId;
+use crate::interp::index_below;
 use crate::shape::{Dim, Extent, Extents, TensorType};
 
 /// The first slot of each slot's segment.
@@ -42,6 +46,24 @@ pub(crate) fn segment_starts<F: Real>(
     segment.ints()?.iter().enumerate().map(start).collect()
 }
 
+/// The slot of each query, and the first slot of its segment. `tables` are `segment`, `segment_table` and, if queries
+/// are rows, `labelled`.
+///
+/// # Errors
+/// As [`segment_starts`], and [`EvalError::Index`] if a row's slot does not exist.
+pub(crate) fn queries<F: Real>(
+    tables: &[&Tensor<F>],
+    window: usize,
+) -> Result<Vec<(usize, usize)>, EvalError> {
+    let starts = segment_starts(tables[0], tables[1], window)?;
+    let Some(labelled) = tables.get(2) else { return Ok(starts.into_iter().enumerate().collect()) };
+    let of_row = |&slot: &i32| {
+        let slot = index_below("labelled slot", slot, starts.len())?;
+        Ok((slot, starts[slot]))
+    };
+    labelled.ints()?.iter().map(of_row).collect()
+}
+
 /// Operands `segment` and `segment_table`, of which `segment` is number `index`, for this dimension of slots.
 pub(crate) fn segment_operands(
     index: usize,
@@ -54,26 +76,55 @@ pub(crate) fn segment_operands(
     Ok(())
 }
 
-/// `weights` `[M, NH, S]` and `x` `[M, D]` with D divided by NH.
-fn mix_operands(weights: &TensorType, x: &TensorType) -> Result<(), TypeError> {
-    check::float(0, weights, 3)?;
+/// Operands from `first` on: `segment`, `segment_table` and perhaps `labelled`, for operand `queries` of this dimension.
+/// Gives the dimension of slots.
+pub(crate) fn query_operands(
+    first: usize,
+    tables: &[&TensorType],
+    queries: (usize, &TensorType),
+) -> Result<Dim, TypeError> {
+    let (index, of_queries) = queries;
+    match tables {
+        [segment, table] => {
+            segment_operands(first, segment, table, of_queries.dims[0])?;
+            Ok(of_queries.dims[0])
+        }
+        [segment, table, labelled] => {
+            if of_queries.dims[0].extent != Extent::Rows {
+                return Err(check::mismatch(index, "labelled rows, since `labelled` is given", of_queries));
+            }
+            let slots = match segment.dims.as_slice() {
+                [slots] if slots.extent == Extent::Slots => *slots,
+                _ => return Err(check::mismatch(first, "a vector i32[slots:_]", segment)),
+            };
+            segment_operands(first, segment, table, slots)?;
+            check::index_vector(first + 2, labelled, of_queries.dims[0])?;
+            Ok(slots)
+        }
+        _ => Err(TypeError::Count { expected: first + 2, found: first + tables.len() }),
+    }
+}
+
+/// `weights` `[R, NH, S]` and `x` `[of_x, D]` with D divided by NH.
+fn mix_operands(weights: &TensorType, x: &TensorType, of_x: Dim) -> Result<(), TypeError> {
     check::float(1, x, 2)?;
     let heads = weights.dims[1].bound;
-    if x.dims[0] == weights.dims[0] && heads > 0 && x.dims[1].bound.is_multiple_of(heads) {
+    if x.dims[0] == of_x && heads > 0 && x.dims[1].bound.is_multiple_of(heads) {
         return Ok(());
     }
-    let expected = format!("a matrix [{}, D] with D a multiple of {heads} heads", weights.dims[0]);
+    let expected = format!("a matrix [{of_x}, D] with D a multiple of {heads} heads");
     Err(check::mismatch(1, expected, x))
 }
 
-/// Multiplications and additions of one product: half of the square of each window, diagonal included.
-fn band_flops(x: &TensorType, window: usize) -> u64 {
-    x.elements() as u64 * (window as u64 + 1)
+/// Multiplications and additions of one product of queries `[R, D]`: half of the square of each window, diagonal
+/// included.
+pub(crate) fn band_flops(queries: &TensorType, window: usize) -> u64 {
+    queries.elements() as u64 * (window as u64 + 1)
 }
 
-/// `segment_scores %q, %k, %segment, %segment_table {heads, window}`: f32`[M, heads, window]`, for each slot and head
-/// the products of its query with the keys of its band, `s[t, h, j] = sum_d q[t, h, d] * k[s0 + j, h, d]`, and 0
-/// outside of the band.
+/// `segment_scores %q[R, D], %k[M, D], %segment, %segment_table[, %labelled] {heads, window}`: f32`[R, heads, window]`,
+/// for each query and head the products with the keys of its band, `s[t, h, j] = sum_d q[t, h, d] * k[s0 + j, h, d]`,
+/// and 0 outside of the band.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SegmentScores {
     /// Heads of `q` and `k`.
@@ -95,13 +146,13 @@ impl Operation for SegmentScores {
     }
 
     fn infer(&self, operands: &[&TensorType]) -> Result<Vec<TensorType>, TypeError> {
-        let [q, k, segment, segment_table] = check::operands(operands)?;
+        let [q, k] = leading_two(operands)?;
         check::float(0, q, 2)?;
         check::float(1, k, 2)?;
-        if k.dims != q.dims {
-            return Err(check::mismatch(1, format!("a matrix [{}, {}]", q.dims[0], q.dims[1]), k));
+        let slots = query_operands(2, &operands[2..], (0, q))?;
+        if k.dims != [slots, q.dims[1]] {
+            return Err(check::mismatch(1, format!("a matrix [{slots}, {}]", q.dims[1]), k));
         }
-        segment_operands(2, segment, segment_table, q.dims[0])?;
         let width = q.dims[1].bound;
         if self.heads == 0 || !width.is_multiple_of(self.heads) {
             return Err(check::attribute(
@@ -116,10 +167,10 @@ impl Operation for SegmentScores {
     /// For `s = q · kᵀ` on the band: `dq = ds · k`, `dk = dsᵀ · q`, on the band.
     fn vjp(&self, rule: &mut VjpContext<'_>) -> Result<(), AutodiffError> {
         let Some(ds) = rule.cotangent(0) else { return Ok(()) };
-        let [q, k, segment, segment_table] = four_operands(rule);
-        let dq = rule.push(SegmentMix, &[ds, k, segment, segment_table])?;
+        let (q, k) = (rule.operand(0), rule.operand(1));
+        let dq = rule.push(SegmentMix, &with_tables(rule, [ds, k]))?;
         rule.contribute(0, dq);
-        let dk = rule.push(SegmentMixTransposed, &[ds, q, segment, segment_table])?;
+        let dk = rule.push(SegmentMixTransposed, &with_tables(rule, [ds, q]))?;
         rule.contribute(1, dk);
         Ok(())
     }
@@ -131,22 +182,22 @@ impl Operation for SegmentScores {
         _extents: &Extents,
     ) -> Result<Vec<Tensor<F>>, EvalError> {
         let (q, k) = (operands[0].floats()?, operands[1].floats()?);
-        let (slots, width) = (operands[0].dims[0], operands[0].dims[1]);
+        let (rows, width) = (operands[0].dims[0], operands[0].dims[1]);
         let head_dim = width / self.heads;
-        let mut scores = Vec::with_capacity(slots * self.heads * self.window);
-        for (t, s0) in segment_starts(operands[2], operands[3], self.window)?.into_iter().enumerate() {
+        let mut scores = Vec::with_capacity(rows * self.heads * self.window);
+        for (row, (t, s0)) in queries(&operands[2..], self.window)?.into_iter().enumerate() {
             for h in 0..self.heads {
                 for j in 0..self.window {
                     let lanes = if j <= t - s0 { head_dim } else { 0 };
                     let mut sum = F::zero();
                     for d in h * head_dim..h * head_dim + lanes {
-                        sum = sum + q[t * width + d] * k[(s0 + j) * width + d];
+                        sum = sum + q[row * width + d] * k[(s0 + j) * width + d];
                     }
                     scores.push(sum);
                 }
             }
         }
-        Ok(vec![Tensor::float([slots, self.heads, self.window], scores)])
+        Ok(vec![Tensor::float([rows, self.heads, self.window], scores)])
     }
 
     fn flops(&self, operands: &[&TensorType], _results: &[&TensorType]) -> u64 {
@@ -158,8 +209,8 @@ impl Operation for SegmentScores {
     }
 }
 
-/// `segment_mix %p, %v, %segment, %segment_table`: f32`[M, D]`, for each slot and head the rows of `v[M, D]` in its
-/// band weighted by `p[M, NH, S]`: `o[t, h] = sum_{j <= t - s0} p[t, h, j] * v[s0 + j, h]`.
+/// `segment_mix %p, %v, %segment, %segment_table[, %labelled]`: f32`[R, D]`, for each query and head the rows of
+/// `v[M, D]` in its band weighted by `p[R, NH, S]`: `o[t, h] = sum_{j <= t - s0} p[t, h, j] * v[s0 + j, h]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SegmentMix;
 
@@ -169,20 +220,21 @@ impl Operation for SegmentMix {
     no_attributes!();
 
     fn infer(&self, operands: &[&TensorType]) -> Result<Vec<TensorType>, TypeError> {
-        let [p, v, segment, segment_table] = check::operands(operands)?;
-        mix_operands(p, v)?;
-        segment_operands(2, segment, segment_table, v.dims[0])?;
-        Ok(vec![TensorType::f32(v.dims.clone())])
+        let [p, v] = leading_two(operands)?;
+        check::float(0, p, 3)?;
+        let slots = query_operands(2, &operands[2..], (0, p))?;
+        mix_operands(p, v, slots)?;
+        Ok(vec![TensorType::f32([p.dims[0], v.dims[1]])])
     }
 
     /// For `o = p · v` on the band: `dp = do · vᵀ`, `dv = pᵀ · do`, on the band.
     fn vjp(&self, rule: &mut VjpContext<'_>) -> Result<(), AutodiffError> {
         let Some(output) = rule.cotangent(0) else { return Ok(()) };
-        let [p, v, segment, segment_table] = four_operands(rule);
+        let (p, v) = (rule.operand(0), rule.operand(1));
         let [_, heads, window] = [0, 1, 2].map(|index| rule.graph().ty(p).dims[index].bound);
-        let dp = rule.push(SegmentScores { heads, window }, &[output, v, segment, segment_table])?;
+        let dp = rule.push(SegmentScores { heads, window }, &with_tables(rule, [output, v]))?;
         rule.contribute(0, dp);
-        let dv = rule.push(SegmentMixTransposed, &[p, output, segment, segment_table])?;
+        let dv = rule.push(SegmentMixTransposed, &with_tables(rule, [p, output]))?;
         rule.contribute(1, dv);
         Ok(())
     }
@@ -193,11 +245,11 @@ impl Operation for SegmentMix {
         _results: &[&TensorType],
         _extents: &Extents,
     ) -> Result<Vec<Tensor<F>>, EvalError> {
-        mix(operands, |query, key| (query, key))
+        mix(operands, operands[0].dims[0], |query, key| (query, key))
     }
 
-    fn flops(&self, operands: &[&TensorType], _results: &[&TensorType]) -> u64 {
-        band_flops(operands[1], operands[0].dims[2].bound)
+    fn flops(&self, operands: &[&TensorType], results: &[&TensorType]) -> u64 {
+        band_flops(results[0], operands[0].dims[2].bound)
     }
 
     fn in_place(&self) -> &'static [(usize, usize)] {
@@ -205,9 +257,9 @@ impl Operation for SegmentMix {
     }
 }
 
-/// `segment_mix_transposed %p, %x, %segment, %segment_table`: f32`[M, D]`, for each slot u and head the rows of
-/// `x[M, D]` that see u, weighted by what `p[M, NH, S]` gives it: `y[u, h] = sum_{t >= u} p[t, h, u - s0] * x[t, h]`
-/// over the slots t of u's segment.
+/// `segment_mix_transposed %p, %x, %segment, %segment_table[, %labelled]`: f32`[M, D]`, for each slot u and head the rows
+/// of `x[R, D]` whose queries see u, weighted by what `p[R, NH, S]` gives it: `y[u, h] = sum_t p[t, h, u - s0] * x[t, h]`
+/// over the queries t of u's segment from u on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SegmentMixTransposed;
 
@@ -217,7 +269,11 @@ impl Operation for SegmentMixTransposed {
     no_attributes!();
 
     fn infer(&self, operands: &[&TensorType]) -> Result<Vec<TensorType>, TypeError> {
-        SegmentMix.infer(operands) // the same operands and result
+        let [p, x] = leading_two(operands)?;
+        check::float(0, p, 3)?;
+        let slots = query_operands(2, &operands[2..], (0, p))?;
+        mix_operands(p, x, p.dims[0])?;
+        Ok(vec![TensorType::f32([slots, x.dims[1]])])
     }
 
     fn vjp(&self, rule: &mut VjpContext<'_>) -> Result<(), AutodiffError> {
@@ -230,7 +286,7 @@ impl Operation for SegmentMixTransposed {
         _results: &[&TensorType],
         _extents: &Extents,
     ) -> Result<Vec<Tensor<F>>, EvalError> {
-        mix(operands, |query, key| (key, query))
+        mix(operands, operands[2].dims[0], |query, key| (key, query))
     }
 
     fn flops(&self, operands: &[&TensorType], _results: &[&TensorType]) -> u64 {
@@ -242,32 +298,42 @@ impl Operation for SegmentMixTransposed {
     }
 }
 
-/// Adds to each `to` the row of `x` at `from` weighted by the pair's `p`, where `roles(query, key)` says which of a
-/// pair of slots is (to, from). Pairs come in ascending query and key, so either is a chain in ascending order.
+/// Adds to each of `rows` rows `to` the row of `x` at `from` weighted by the pair's `p`, where `roles(query, key)` says
+/// which of a pair is (to, from). Pairs come in ascending query and key, so either is a chain in ascending order.
 fn mix<F: Real>(
     operands: &[&Tensor<F>],
+    rows: usize,
     roles: impl Fn(usize, usize) -> (usize, usize),
 ) -> Result<Vec<Tensor<F>>, EvalError> {
     let (p, x) = (operands[0].floats()?, operands[1].floats()?);
     let [heads, window, width] = [operands[0].dims[1], operands[0].dims[2], operands[1].dims[1]];
     let head_dim = width / heads;
-    let mut y = vec![F::zero(); x.len()];
-    for (t, s0) in segment_starts(operands[2], operands[3], window)?.into_iter().enumerate() {
+    let mut y = vec![F::zero(); rows * width];
+    for (query, (t, s0)) in queries(&operands[2..], window)?.into_iter().enumerate() {
         for h in 0..heads {
             for j in 0..=t - s0 {
-                let (to, from) = roles(t, s0 + j);
-                let weight = p[(t * heads + h) * window + j];
+                let (to, from) = roles(query, s0 + j);
+                let weight = p[(query * heads + h) * window + j];
                 for d in h * head_dim..(h + 1) * head_dim {
                     y[to * width + d] = y[to * width + d] + weight * x[from * width + d];
                 }
             }
         }
     }
-    Ok(vec![Tensor::float(operands[1].dims.clone(), y)])
+    Ok(vec![Tensor::float([rows, width], y)])
 }
 
-fn four_operands(rule: &VjpContext<'_>) -> [ValueId; 4] {
-    [0, 1, 2, 3].map(|index| rule.operand(index))
+/// The first two operands, if there are at least as many.
+fn leading_two<'t>(operands: &[&'t TensorType]) -> Result<[&'t TensorType; 2], TypeError> {
+    match operands {
+        [first, second, _, ..] => Ok([first, second]),
+        _ => Err(TypeError::Count { expected: 4, found: operands.len() }),
+    }
+}
+
+/// `first`, then the tables of the node.
+fn with_tables(rule: &VjpContext<'_>, first: [ValueId; 2]) -> Vec<ValueId> {
+    [&first, &rule.operands()[2..]].concat()
 }
 
 #[cfg(test)]

@@ -2,12 +2,13 @@
 
 use super::{Kernel, View};
 use super::{
-    cache, cross_entropy, dropout, elementwise, embedding, gelu, layer_norm, masked_softmax, matmul,
-    optimizer, rotary, rows, segment_matmul, window,
+    adapter, cache, cross_entropy, dropout, elementwise, embedding, gelu, layer_norm, masked_softmax, matmul,
+    optimizer, projection, rotary, rows, segment_matmul, vocab_loss, window,
 };
 use crate::isa;
 use gptjc_graphs::attributes::{AttributeError, Attributes};
 use gptjc_graphs::dtype::DType;
+use gptjc_graphs::layout;
 use gptjc_graphs::plan::{Isa, KernelId, Partition};
 
 /// What a kernel is bound to.
@@ -152,6 +153,63 @@ impl Call {
         self.attributes.get_word(name, expected).map_err(|source| self.attribute_error(source))
     }
 
+    /// The flag `name`.
+    ///
+    /// # Errors
+    /// [`KernelError::Attributes`] if it is not there.
+    pub fn flag(&self, name: &'static str) -> Result<bool, KernelError> {
+        self.attributes.get_flag(name).map_err(|source| self.attribute_error(source))
+    }
+
+    /// The floating-point type that the attribute `name` names.
+    ///
+    /// # Errors
+    /// [`KernelError::Attributes`] if it is not there.
+    pub fn float_type(&self, name: &'static str) -> Result<DType, KernelError> {
+        self.attributes.get_float_type(name).map_err(|source| self.attribute_error(source))
+    }
+
+    /// The dropout sites of `count` adapters.
+    ///
+    /// # Errors
+    /// [`KernelError`] if there is another number of them, or one that the counter does not hold.
+    pub fn sites(&self, count: usize) -> Result<Vec<u16>, KernelError> {
+        let sites = layout::sites(&self.attributes).map_err(|source| self.attribute_error(source))?;
+        if sites.len() != count {
+            return Err(self.refuse(format!("{} dropout sites for {count} adapters", sites.len())));
+        }
+        let narrow = |site| u16::try_from(site).map_err(|_| self.refuse(format!("site {site}")));
+        sites.into_iter().map(narrow).collect()
+    }
+
+    /// Refuses a view of another type than `expected`; `what` says what it is.
+    ///
+    /// # Errors
+    /// [`KernelError::Operands`] if it has another type.
+    pub fn check_type(&self, what: &str, view: &View, expected: DType) -> Result<(), KernelError> {
+        if view.ty().dtype == expected {
+            return Ok(());
+        }
+        Err(self.refuse(format!("{} as its {what}, only {expected}", view.ty())))
+    }
+
+    /// Refuses a view of integers; `what` says what it is.
+    ///
+    /// # Errors
+    /// [`KernelError::Operands`] if it is of integers.
+    pub fn check_float(&self, what: &str, view: &View) -> Result<(), KernelError> {
+        if view.ty().dtype.is_float() {
+            return Ok(());
+        }
+        Err(self.refuse(format!("{} as its {what}, only floating-point numbers", view.ty())))
+    }
+
+    /// The error of a call with other lists of operands or results than its attributes say.
+    pub fn refuse_count(&self) -> KernelError {
+        let (operands, results) = (self.operands.len(), self.results.len());
+        self.refuse(format!("{operands} operands and {results} results with these attributes"))
+    }
+
     fn attribute_error(&self, source: AttributeError) -> KernelError {
         KernelError::Attributes { kernel: self.kernel.clone(), source: Box::new(source) }
     }
@@ -207,6 +265,12 @@ fn bind_portable(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
         "scatter_rows" => rows::bind_scatter(call),
         "cross_entropy" => cross_entropy::bind_forward(call),
         "cross_entropy_grad" => cross_entropy::bind_grad(call),
+        "projection" => projection::bind_forward(call),
+        "projection_grad" => projection::bind_grad(call),
+        "adapter_down" => adapter::bind_down(call),
+        "adapter_up_grad" => adapter::bind_up_grad(call),
+        "adapter_grad" => adapter::bind_grad(call),
+        "vocab_loss" => vocab_loss::bind(call),
         "window_sum" => window::bind_sum(call),
         "tree_accumulate" => window::bind_accumulate(call),
         "tree_finish" => window::bind_finish(call),

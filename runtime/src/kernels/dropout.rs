@@ -7,22 +7,29 @@ use super::elementwise::{leading, start_from};
 use super::rowwise::{RowKernel, elements};
 use super::{Call, Kernel, KernelError, View};
 use gptjc_graphs::dtype::DType::{F32, I32};
+use gptjc_graphs::layout;
 use gptjc_graphs::philox::{DropoutSite, keep_threshold};
+use gptjc_graphs::shape::{Dim, Extent, Extents};
 
-/// Drops elements of one row in place.
+/// Drops elements of one row in place, of which `row` is the part from column `first` on.
 pub fn dropout_row(
     row: &mut [f32],
+    first: usize,
     site: &DropoutSite,
-    window: u32,
-    offset: u16,
+    (window, offset): (u32, u16),
     threshold: u32,
     factor: f32,
 ) {
-    for (block, lanes) in row.chunks_mut(4).enumerate() {
-        let words = site.keep_words(window, offset, block as u32);
-        for (y, word) in lanes.iter_mut().zip(words) {
-            *y = if word >= threshold { *y * factor } else { 0.0 };
+    let end = first + row.len();
+    let mut column = first;
+    while column < end {
+        let words = site.keep_words(window, offset, (column / 4) as u32);
+        let block_end = (column / 4 * 4 + 4).min(end);
+        for column in column..block_end {
+            let y = &mut row[column - first];
+            *y = if words[column % 4] >= threshold { *y * factor } else { 0.0 };
         }
+        column = block_end;
     }
 }
 
@@ -31,6 +38,86 @@ fn place(table: &[i32], slot: usize) -> Option<(usize, usize)> {
     let window = table.chunks_exact(2).rposition(|range| range[0] as usize <= slot && range[1] > 0)?;
     let offset = slot - table[2 * window] as usize;
     (offset < table[2 * window + 1] as usize).then_some((window, offset))
+}
+
+/// The masks of a fused op's dropouts.
+pub(super) struct Masks {
+    window_table: View,
+    counter: View,
+    labelled: Option<View>,
+    threshold: u32,
+    factor: f32,
+}
+
+impl Masks {
+    /// Of the operands that `masks` says, for `tokens`, dropping the share `p`.
+    pub(super) fn new(
+        call: &Call,
+        masks: layout::Masks<View>,
+        tokens: Dim,
+        p: f64,
+    ) -> Result<Self, KernelError> {
+        let layout::Masks { window_table, counter, labelled } = masks;
+        call.check_type("window_table", &window_table, I32)?;
+        call.check_type("counter", &counter, I32)?;
+        match &labelled {
+            Some(labelled) => call.check_type("labelled", labelled, I32)?,
+            None if tokens.extent == Extent::Rows => {
+                return Err(call.refuse("labelled rows without `labelled`"));
+            }
+            None => {}
+        }
+        if labelled.is_some() && tokens.extent != Extent::Rows {
+            return Err(call.refuse("`labelled` without labelled rows"));
+        }
+        let (threshold, factor) = (keep_threshold(p), (1.0 / (1.0 - p)) as f32);
+        Ok(Self { window_table, counter, labelled, threshold, factor })
+    }
+
+    /// The masks of a micro-batch.
+    ///
+    /// # Safety
+    /// Nobody writes the operands while the masks are used.
+    pub(super) unsafe fn of_batch(&self, extents: &Extents) -> MasksOfBatch<'_> {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let words = self.counter.read_to::<i32>(4);
+            MasksOfBatch {
+                masks: self,
+                table: self.window_table.read_to(2 * extents.windows),
+                counter: [words[0], words[1], words[2], words[3]],
+                labelled: self.labelled.as_ref().map(|labelled| labelled.read_to(extents.rows)),
+            }
+        }
+    }
+}
+
+/// See [`Masks::of_batch`].
+pub(super) struct MasksOfBatch<'v> {
+    masks: &'v Masks,
+    table: &'v [i32],
+    counter: [i32; 4],
+    labelled: Option<&'v [i32]>,
+}
+
+impl MasksOfBatch<'_> {
+    /// Global window and offset of a token, if it is in a window.
+    pub(super) fn place(&self, token: usize) -> Option<(u32, u16)> {
+        let slot = self.labelled.map_or(token, |labelled| labelled[token] as usize);
+        let (window, offset) = place(self.table, slot)?;
+        Some((self.counter[3].cast_unsigned().wrapping_add(window as u32), offset as u16))
+    }
+
+    /// What `site` leaves of the part of a token's row from column `first` on; `place` is the token's.
+    pub(super) fn drop_row(&self, row: &mut [f32], first: usize, site: u16, place: Option<(u32, u16)>) {
+        match place {
+            Some(place) => {
+                let site = DropoutSite::new(self.counter, site);
+                dropout_row(row, first, &site, place, self.masks.threshold, self.masks.factor);
+            }
+            None => row.fill(0.0), // a slot of no window is no token
+        }
+    }
 }
 
 pub(super) fn bind(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
@@ -59,7 +146,7 @@ pub(super) fn bind(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
                 match place(table, slot) {
                     Some((window, offset)) => {
                         let global = words[3].cast_unsigned().wrapping_add(window as u32);
-                        dropout_row(row, &site, global, offset as u16, threshold, factor);
+                        dropout_row(row, 0, &site, (global, offset as u16), threshold, factor);
                     }
                     None => row.fill(0.0), // a slot of no window is no token
                 }

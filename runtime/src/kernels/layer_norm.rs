@@ -1,9 +1,10 @@
 //! Layer normalisation, its input gradient, and the gradients of its weight and bias per window.
 //!
 //! # Numerics
-//! Statistics are sums in ascending order over the row: mean first, then the biased variance of the differences.
+//! `x`, parameters and gradients are f32; `dy` may be bf16, and `y` is rounded once, to the attribute's type. Statistics
+//! are sums in ascending order over the row: mean first, then the biased variance of the differences.
 
-use super::elementwise::leading;
+use super::elementwise::{add_assign, leading};
 use super::rowwise::{RowKernel, elements, table_range};
 use super::{Call, Kernel, KernelError};
 use gptjc_graphs::dtype::DType::{F32, I32};
@@ -51,43 +52,62 @@ pub fn layer_norm_param_grad_row(
 }
 
 pub(super) fn bind_forward(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
-    let ([x, weight, bias], [y, mean, rstd]) = call.views([F32, F32, F32], [F32, F32, F32])?;
+    let of_y = call.float_type("dtype")?;
+    let ([x, weight, bias], [y, mean, rstd]) = call.views([F32, F32, F32], [of_y, F32, F32])?;
     let (width, epsilon) = (x.row_elements(), call.float("epsilon")? as f32);
-    Ok(RowKernel::boxed(leading(&x), call.partition.rows, move |rows, _, _| {
+    Ok(RowKernel::with_scratch(leading(&x), call.partition.rows, width, move |rows, _, scratch| {
         // SAFETY: the promises of `run_tile`.
         unsafe {
             let (weight, bias) = (weight.read(0..width), bias.read(0..width));
             let (mean, rstd) = (mean.write::<f32>(rows.clone()), rstd.write::<f32>(rows.clone()));
             for (index, row) in rows.enumerate() {
-                let range = row * width..(row + 1) * width;
-                let out = y.write(range.clone());
-                (mean[index], rstd[index]) = layer_norm_row(x.read(range), weight, bias, epsilon, out);
+                let x = x.read(row * width..(row + 1) * width);
+                let out = &mut scratch[..width];
+                (mean[index], rstd[index]) = layer_norm_row(x, weight, bias, epsilon, out);
+                y.store(row * width, out);
             }
         }
     }))
 }
 
 pub(super) fn bind_grad(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
-    let ([dy, x, weight, mean, rstd], [dx]) = call.views([F32, F32, F32, F32, F32], [F32])?;
+    let (first, residual) = call.operands.split_first_chunk().ok_or_else(|| call.refuse_count())?;
+    let ([dy, x, weight, mean, rstd], [dx]) = (first.clone(), call.results()?);
+    let residual = match residual {
+        [] => None,
+        [residual] => Some(residual.clone()),
+        _ => return Err(call.refuse_count()),
+    };
+    call.check_float("operand 0", &dy)?;
+    call.check_types("operand", first, &[dy.ty().dtype, F32, F32, F32, F32])?;
+    call.check_type("result 0", &dx, F32)?;
+    residual.iter().try_for_each(|residual| call.check_type("residual", residual, F32))?;
     let width = x.row_elements();
-    Ok(RowKernel::boxed(leading(&x), call.partition.rows, move |rows, _, _| {
+    Ok(RowKernel::with_scratch(leading(&x), call.partition.rows, width, move |rows, _, scratch| {
         // SAFETY: the promises of `run_tile`.
         unsafe {
             let weight = weight.read(0..width);
             for row in rows {
                 let range = row * width..(row + 1) * width;
                 let (mean, rstd) = (mean.read::<f32>(row..row + 1)[0], rstd.read::<f32>(row..row + 1)[0]);
+                let of_row = &mut scratch[..width];
+                dy.load(range.start, of_row);
                 let out = dx.write(range.clone());
-                layer_norm_grad_row(dy.read(range.clone()), x.read(range), weight, mean, rstd, out);
+                layer_norm_grad_row(of_row, x.read(range.clone()), weight, mean, rstd, out);
+                if let Some(residual) = &residual {
+                    add_assign(out, residual.read(range));
+                }
             }
         }
     }))
 }
 
 pub(super) fn bind_param_grad(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
-    let ([dy, x, mean, rstd, table], [dweight, dbias]) = call.views([F32, F32, F32, F32, I32], [F32, F32])?;
+    let [dy, x, mean, rstd, table] = call.operands()?;
+    call.check_float("operand 0", &dy)?;
+    let (_, [dweight, dbias]) = call.views([dy.ty().dtype, F32, F32, F32, I32], [F32, F32])?;
     let width = x.row_elements();
-    Ok(RowKernel::boxed(leading(&dweight), 1, move |windows, _, _| {
+    Ok(RowKernel::with_scratch(leading(&dweight), 1, width, move |windows, _, scratch| {
         for window in windows {
             // SAFETY: the promises of `run_tile`; a window's gradients are this tile's own.
             unsafe {
@@ -99,8 +119,9 @@ pub(super) fn bind_param_grad(call: &Call) -> Result<Box<dyn Kernel>, KernelErro
                 for row in rows {
                     let range = row * width..(row + 1) * width;
                     let (mean, rstd) = (mean.read::<f32>(row..row + 1)[0], rstd.read::<f32>(row..row + 1)[0]);
-                    let (dy, x) = (dy.read(range.clone()), x.read(range));
-                    layer_norm_param_grad_row(dy, x, mean, rstd, dweight, dbias);
+                    let of_row = &mut scratch[..width];
+                    dy.load(range.start, of_row);
+                    layer_norm_param_grad_row(of_row, x.read(range), mean, rstd, dweight, dbias);
                 }
             }
         }
@@ -118,7 +139,7 @@ mod tests {
         let mut batch = Batch::new(seed, 7);
         let dims = [batch.slots(), width.into()];
         let operands = vec![batch.f32(&dims), batch.f32(&dims[1..]), batch.f32(&dims[1..])];
-        let case = Case::new(ops::LayerNorm { epsilon: 1e-5 }, batch.extents(), operands);
+        let case = Case::new(ops::LayerNorm::new(1e-5), batch.extents(), operands);
         (batch, case)
     }
 

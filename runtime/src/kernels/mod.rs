@@ -12,6 +12,7 @@
 //! functions come from the `libm` crate, so that its bits are the same on every machine and with every C library.
 
 mod bind;
+mod blocks;
 mod rowwise;
 #[cfg(test)]
 mod testing;
@@ -21,6 +22,7 @@ mod testing_data;
 mod tests;
 mod view;
 
+pub mod adapter;
 pub mod cache;
 pub mod cross_entropy;
 pub mod dropout;
@@ -31,9 +33,11 @@ pub mod layer_norm;
 pub mod masked_softmax;
 pub mod matmul;
 pub mod optimizer;
+pub mod projection;
 pub mod rotary;
 pub mod rows;
 pub mod segment_matmul;
+pub mod vocab_loss;
 pub mod window;
 
 pub use bind::{Call, KernelError, bind};

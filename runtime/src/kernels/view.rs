@@ -119,4 +119,46 @@ impl View {
         // that it is its own.
         unsafe { std::slice::from_raw_parts_mut(start, range.len()) }
     }
+
+    /// Writes floating-point numbers from element `start` on, each rounded (nearest, ties to even) to the view's type.
+    ///
+    /// # Safety
+    /// Nobody else reads or writes these elements meanwhile.
+    ///
+    /// # Panics
+    /// If the view is of integers or the elements do not lie inside.
+    pub unsafe fn store(&self, start: usize, numbers: &[f32]) {
+        let range = start..start + numbers.len();
+        // SAFETY: the caller's promise.
+        unsafe {
+            if self.ty.dtype == DType::Bf16 {
+                for (element, &number) in self.write::<bf16>(range).iter_mut().zip(numbers) {
+                    *element = bf16::from_f32(number);
+                }
+            } else {
+                self.write::<f32>(range).copy_from_slice(numbers);
+            }
+        }
+    }
+
+    /// Reads floating-point numbers from element `start` on, widened to f32.
+    ///
+    /// # Safety
+    /// Nobody writes these elements meanwhile.
+    ///
+    /// # Panics
+    /// If the view is of integers or the elements do not lie inside.
+    pub unsafe fn load(&self, start: usize, numbers: &mut [f32]) {
+        let range = start..start + numbers.len();
+        // SAFETY: the caller's promise.
+        unsafe {
+            if self.ty.dtype == DType::Bf16 {
+                for (number, element) in numbers.iter_mut().zip(self.read::<bf16>(range)) {
+                    *number = element.to_f32();
+                }
+            } else {
+                numbers.copy_from_slice(self.read::<f32>(range));
+            }
+        }
+    }
 }

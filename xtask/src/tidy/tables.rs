@@ -123,6 +123,10 @@ pub(super) const RUNTIME_IMPORTS: &[RuntimeImport] = &[
         reason: "leaf types the plan is made of: bounds and extents of a buffer",
     },
     RuntimeImport {
+        module: "layout",
+        reason: "which operand of a fused op is what, shared with the shape rules",
+    },
+    RuntimeImport {
         module: "hyper",
         reason: "layout of the optimizer's control buffer, which the runtime fills",
     },

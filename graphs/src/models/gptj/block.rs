@@ -22,7 +22,7 @@ impl Builder<'_> {
         let weight = self.weight(&format!("{module}.weight"), &[self.width()])?;
         let bias = self.weight(&format!("{module}.bias"), &[self.width()])?;
         let epsilon = self.options.model.layer_norm_epsilon;
-        let node = self.graph.push(LayerNorm { epsilon }, &[x, weight, bias])?;
+        let node = self.graph.push(LayerNorm::new(epsilon), &[x, weight, bias])?;
         Ok(self.graph.node(node).results[0])
     }
 

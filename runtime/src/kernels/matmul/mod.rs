@@ -4,15 +4,16 @@
 //! An output is one chain of multiply and add in ascending order of the summed index, whatever the tiles and blocks
 //! are: a block of the sum starts from the f32 partial result of the block before.
 
-mod portable;
+pub(super) mod portable;
 
+use super::blocks::Blocks;
 use super::elementwise::leading;
 use super::rowwise::{elements, table_range};
 use super::{Call, Element, Kernel, KernelError, View, tile_range};
-use gptjc_graphs::dtype::DType::{Bf16, F32, I32};
+use gptjc_graphs::dtype::DType::{F32, I32};
 use gptjc_graphs::shape::Extents;
 use half::bf16;
-use portable::{Layout, matmul_tile, scratch_elements};
+use portable::{Layout, PACKED, PANEL, accumulate, panels};
 use std::marker::PhantomData;
 
 /// An element that a product takes.
@@ -33,58 +34,63 @@ impl Factor for bf16 {
     }
 }
 
+/// Binds `$make::<A, B>($arguments)` to the element types of the factors, or refuses the call.
+macro_rules! with_factors {
+    ($call:expr, $types:expr, $make:ident, $($argument:expr),+) => {{
+        use gptjc_graphs::dtype::DType::{Bf16, F32};
+        match $types {
+            (F32, F32) => $make::<f32, f32>($($argument),+),
+            (F32, Bf16) => $make::<f32, half::bf16>($($argument),+),
+            (Bf16, Bf16) => $make::<half::bf16, half::bf16>($($argument),+),
+            (Bf16, F32) => $make::<half::bf16, f32>($($argument),+),
+            (a, b) => Err($call.refuse(format!("a product of {a} and {b}"))),
+        }
+    }};
+}
+pub(super) use with_factors;
+
 struct Matmul<A, B> {
     a: View,
     b: View,
     y: View,
     layout: Layout,
-    tile_rows: usize,
-    tile_columns: usize,
+    blocks: Blocks,
     factors: PhantomData<(A, B)>,
-}
-
-impl<A, B> Matmul<A, B> {
-    fn column_tiles(&self) -> usize {
-        self.layout.columns.div_ceil(self.tile_columns)
-    }
 }
 
 impl<A: Factor, B: Factor> Kernel for Matmul<A, B> {
     fn tiles(&self, _phase: usize, extents: &Extents) -> usize {
-        extents.of(leading(&self.y)).div_ceil(self.tile_rows) * self.column_tiles()
+        self.blocks.count(extents.of(leading(&self.y)), self.layout.columns)
     }
 
     fn scratch(&self) -> usize {
-        scratch_elements()
+        PACKED + self.blocks.rows * PANEL
     }
 
     unsafe fn run_tile(&self, _phase: usize, tile: usize, extents: &Extents, scratch: &mut [f32]) {
-        // Columns change slowest: threads that run at the same time share a panel of `b`.
-        let row_tiles = extents.of(leading(&self.y)).div_ceil(self.tile_rows);
-        let rows = tile_range(tile % row_tiles, self.tile_rows, extents.of(leading(&self.y)));
-        let columns = tile_range(tile / row_tiles, self.tile_columns, self.layout.columns);
-        // SAFETY: the promises of `run_tile`. The tile's part of a row of `y` is one range of its own, made and dropped
-        // row by row through `row_of_y`.
+        let used = extents.of(leading(&self.y));
+        let (rows, columns) = self.blocks.tile(tile, used, self.layout.columns);
+        let (packed, sums) = scratch.split_at_mut(PACKED);
+        let sums = &mut sums[..rows.len() * PANEL];
+        // SAFETY: the promises of `run_tile`: rows and columns of `y` are this tile's own.
         unsafe {
             let a = self.a.read::<A>(elements(&rows, self.layout.inner));
             let b = self.b.read::<B>(0..self.b.ty().elements());
-            let row_of_y = |row: usize, columns: std::ops::Range<usize>| {
-                let start = (rows.start + row) * self.layout.columns;
-                self.y.write::<f32>(start + columns.start..start + columns.end)
-            };
-            matmul_tile(a, b, rows.len(), self.layout, columns, row_of_y, scratch);
+            for panel in panels(columns) {
+                sums.fill(0.0);
+                accumulate(a, b, self.layout, panel.clone(), sums, packed);
+                for (row, sums) in rows.clone().zip(sums.chunks_exact(PANEL)) {
+                    self.y.store(row * self.layout.columns + panel.start, &sums[..panel.len()]);
+                }
+            }
         }
     }
 }
 
 fn boxed<A: Factor, B: Factor>(call: &Call, layout: Layout) -> Result<Box<dyn Kernel>, KernelError> {
     let ([a, b], [y]) = call.views([A::DTYPE, B::DTYPE], [F32])?;
-    let tile_columns = match call.partition.columns as usize {
-        0 => layout.columns.max(1),
-        columns => columns,
-    };
-    let tile_rows = call.partition.rows.max(1) as usize;
-    Ok(Box::new(Matmul::<A, B> { a, b, y, layout, tile_rows, tile_columns, factors: PhantomData }))
+    let blocks = Blocks::new(call.partition, leading(&y).bound);
+    Ok(Box::new(Matmul::<A, B> { a, b, y, layout, blocks, factors: PhantomData }))
 }
 
 pub(super) fn bind_matmul(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
@@ -92,13 +98,7 @@ pub(super) fn bind_matmul(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
     let (inner, transposed) = (a.row_elements(), call.word("form", "nt or nn")? == "nt");
     let columns = if transposed { b.ty().dims[0].bound } else { b.ty().dims[1].bound };
     let layout = Layout { inner, columns, transposed };
-    match (a.ty().dtype, b.ty().dtype) {
-        (F32, F32) => boxed::<f32, f32>(call, layout),
-        (F32, Bf16) => boxed::<f32, bf16>(call, layout),
-        (Bf16, Bf16) => boxed::<bf16, bf16>(call, layout),
-        (Bf16, F32) => boxed::<bf16, f32>(call, layout),
-        (a, b) => Err(call.refuse(format!("a product of {a} and {b}"))),
-    }
+    with_factors!(call, (a.ty().dtype, b.ty().dtype), boxed, call, layout)
 }
 
 /// `gradient[N, K] = yᵀ · x` over the rows of one window, for output rows `outputs` of N.

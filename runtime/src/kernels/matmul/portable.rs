@@ -7,65 +7,62 @@ use super::Factor;
 use std::ops::Range;
 
 /// Columns of a packed panel.
-const PANEL: usize = 8;
+pub(in crate::kernels) const PANEL: usize = 8;
 /// Rows of `a` that share a pass over the panel.
 const ROWS: usize = 4;
 /// Summed elements of a block: panel and rows of `a` stay in the first-level cache.
 const BLOCK: usize = 512;
+/// f32 elements of scratch that [`accumulate`] needs.
+pub(in crate::kernels) const PACKED: usize = BLOCK * PANEL;
 
 /// Sizes of a product and how its second operand lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Layout {
+pub(in crate::kernels) struct Layout {
     /// Summed elements.
-    pub(super) inner: usize,
+    pub(in crate::kernels) inner: usize,
     /// Columns of the result.
-    pub(super) columns: usize,
+    pub(in crate::kernels) columns: usize,
     /// `b` is `[columns, inner]`, not `[inner, columns]`.
-    pub(super) transposed: bool,
+    pub(in crate::kernels) transposed: bool,
 }
 
-/// f32 elements of scratch that [`matmul_tile`] needs.
-pub(super) const fn scratch_elements() -> usize {
-    BLOCK * PANEL
+/// The panels of a range of columns.
+pub(in crate::kernels) fn panels(columns: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    let end = columns.end;
+    columns.step_by(PANEL).map(move |start| start..(start + PANEL).min(end))
 }
 
-/// Computes `columns` of all rows of `a`.
+/// Goes on with the sums of one panel of columns: `sums += a · b`, in ascending order.
 ///
 /// # Shapes
-/// `a[rows, inner]`, `b` as `layout` says, `row_of_y(row, columns)` the result's elements.
-pub(super) fn matmul_tile<'y, A: Factor, B: Factor>(
+/// `a[rows, inner]`, `b` as `layout` says, `sums[rows, PANEL]`, of which the first `columns.len()` columns count; `packed`
+/// has [`PACKED`] elements.
+pub(in crate::kernels) fn accumulate<A: Factor, B: Factor>(
     a: &[A],
     b: &[B],
-    rows: usize,
     layout: Layout,
     columns: Range<usize>,
-    row_of_y: impl Fn(usize, Range<usize>) -> &'y mut [f32],
-    scratch: &mut [f32],
+    sums: &mut [f32],
+    packed: &mut [f32],
 ) {
-    for first in (0..layout.inner.max(1)).step_by(BLOCK) {
-        let summed = first..(first + BLOCK).min(layout.inner);
-        for start in columns.clone().step_by(PANEL) {
-            let panel_columns = start..(start + PANEL).min(columns.end);
-            let panel = &mut scratch[..summed.len() * PANEL];
-            pack(b, layout, summed.clone(), panel_columns.clone(), panel);
-            for row in (0..rows).step_by(ROWS) {
-                let count = ROWS.min(rows - row);
-                let mut sums = [[0.0f32; PANEL]; ROWS];
-                if first > 0 {
-                    for (index, sums) in sums[..count].iter_mut().enumerate() {
-                        let y = row_of_y(row + index, panel_columns.clone());
-                        sums[..y.len()].copy_from_slice(y);
-                    }
-                }
-                let block = |index: usize| {
-                    let start = (row + index.min(count - 1)) * layout.inner;
-                    &a[start + summed.start..start + summed.end]
-                };
-                multiply(&[0, 1, 2, 3].map(block), panel, &mut sums);
-                for (index, sums) in sums[..count].iter().enumerate() {
-                    let y = row_of_y(row + index, panel_columns.clone());
-                    y.copy_from_slice(&sums[..panel_columns.len()]);
-                }
+    let inner = layout.inner;
+    for first in (0..inner).step_by(BLOCK) {
+        let summed = first..(first + BLOCK).min(inner);
+        let panel = &mut packed[..summed.len() * PANEL];
+        pack(b, layout, summed.clone(), columns.clone(), panel);
+        for (group, sums) in sums.chunks_mut(ROWS * PANEL).enumerate() {
+            let count = sums.len() / PANEL;
+            let block = |index: usize| {
+                let start = (group * ROWS + index.min(count - 1)) * inner;
+                &a[start + summed.start..start + summed.end]
+            };
+            let mut local = [[0.0f32; PANEL]; ROWS];
+            for (local, sums) in local.iter_mut().zip(sums.chunks_exact(PANEL)) {
+                local.copy_from_slice(sums);
+            }
+            multiply(&[0, 1, 2, 3].map(block), panel, &mut local);
+            for (local, sums) in local.iter().zip(sums.chunks_exact_mut(PANEL)) {
+                sums.copy_from_slice(local);
             }
         }
     }

@@ -79,19 +79,19 @@ fn a_row_has_the_same_bits_alone() {
     };
     let layout = super::Layout { inner: 600, columns: 11, transposed: true };
     let product = |a: &[f32], rows: usize| {
-        let y: Vec<std::cell::RefCell<Vec<f32>>> = (0..rows).map(|_| vec![0.0; 11].into()).collect();
-        let mut scratch = vec![f32::NAN; super::scratch_elements()];
-        let leak = |row: usize, columns: std::ops::Range<usize>| {
-            let row: &mut Vec<f32> = &mut y[row].borrow_mut();
-            // SAFETY: rows are vectors that are not moved or resized while the product runs, and it holds one slice
-            // at a time.
-            unsafe { std::slice::from_raw_parts_mut(row.as_mut_ptr().add(columns.start), columns.len()) }
+        let mut packed = vec![f32::NAN; super::PACKED];
+        let of_panel = |panel: std::ops::Range<usize>| {
+            let mut sums = vec![0.0; rows * super::PANEL];
+            super::accumulate(a, &b, layout, panel, &mut sums, &mut packed);
+            sums
         };
-        super::matmul_tile(a, &b, rows, layout, 0..11, leak, &mut scratch);
-        y.into_iter().map(std::cell::RefCell::into_inner).collect::<Vec<_>>()
+        super::panels(0..11).map(of_panel).collect::<Vec<_>>()
     };
     let together = product(&a, 9);
-    for (row, expected) in together.iter().enumerate() {
-        assert_eq!(product(&a[row * 600..(row + 1) * 600], 1)[0], *expected, "row {row}");
+    for row in 0..9 {
+        let alone = product(&a[row * 600..(row + 1) * 600], 1);
+        let of_row: Vec<_> =
+            together.iter().map(|sums| &sums[row * super::PANEL..][..super::PANEL]).collect();
+        assert_eq!(alone, of_row, "row {row}");
     }
 }

@@ -1,0 +1,1 @@
+//! Attention is what the ops that it is fused from compute.

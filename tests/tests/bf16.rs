@@ -1,0 +1,143 @@
+//! bf16 plans are nearer to Hugging Face's float32 run than PyTorch's own bfloat16 run is.
+//!
+//! The distances of PyTorch's run are the `bf16_yardstick` of the golden cases.
+#![expect(clippy::unwrap_used, reason = "a helper of tests that cannot go on fails the test")]
+
+use gptjc_compiler::{pass_manager, pipeline};
+use gptjc_graphs::ops::Op;
+use gptjc_graphs::plan::Precision;
+use gptjc_runtime::data::window::Window;
+use gptjc_tests::golden::{Golden, gradients, read_tensors, relative_l2};
+use gptjc_tests::interpreted::Interpreted;
+use gptjc_tests::random_model::Tensors;
+
+fn bf16(golden: &Golden) -> gptjc_graphs::plan::CompileOptions {
+    let mut options = golden.compile_options();
+    options.precision = Precision::Bf16.into();
+    options
+}
+
+/// Gradients are nearer in the root mean square over all tensors, and each is at most 1.5 times as far: of a single
+/// tensor's distance, chance decides a part.
+fn check_gradients(name: &str) {
+    let golden = Golden::open(name);
+    let expected = read_tensors(&golden.dir.join("expected.safetensors"));
+    let yardstick = golden.expected.bf16_yardstick.as_ref().unwrap();
+    let mut trainer = golden.trainer(&bf16(&golden), golden.train_options());
+    let steps = golden.steps();
+    let windows: Vec<&Window> = steps[0].iter().collect();
+    let (_, labelled) = trainer.accumulate(&windows).unwrap();
+    let norm = f64::from(golden.expected.grad_norm[0]);
+    let clip = (golden.expected.hyper_parameters.clip / (norm + 1e-6)).min(1.0) as f32;
+    let (mut ours, mut theirs) = (0.0, 0.0);
+    for (parameter, mut gradient) in gradients(&mut trainer, windows.len(), labelled) {
+        gradient.iter_mut().for_each(|element| *element *= clip);
+        let distance = relative_l2(&gradient, &expected[&format!("grad.{parameter}")]);
+        let allowed = yardstick.grad[&parameter];
+        println!("{name}: {parameter}: {distance:.4} of {allowed:.4}");
+        assert!(
+            distance <= allowed,
+            "{name}: gradient of {parameter}: {distance:.4}, PyTorch's {allowed:.4}"
+        );
+        ours += distance * distance;
+        theirs += allowed * allowed;
+    }
+    let (ours, theirs) = (f64::sqrt(ours), f64::sqrt(theirs));
+    assert!(ours <= theirs, "{name}: gradients: {ours:.4}, PyTorch's {theirs:.4}");
+}
+
+fn check_losses(name: &str) {
+    let golden = Golden::open(name);
+    let yardstick = golden.expected.bf16_yardstick.as_ref().unwrap();
+    let mut trainer = golden.trainer(&bf16(&golden), golden.train_options());
+    let mut largest = 0.0f64;
+    for (windows, &expected) in golden.steps().iter().zip(&golden.expected.loss) {
+        let windows: Vec<&Window> = windows.iter().collect();
+        let report = trainer.step(&windows, &golden.schedule()).unwrap();
+        largest = largest.max((f64::from(report.loss) - f64::from(expected)).abs());
+    }
+    let allowed = yardstick.loss_max_abs;
+    println!("{name}: losses: {largest:.6} of {allowed:.6}");
+    assert!(largest <= allowed, "{name}: losses: {largest:.6}, PyTorch's {allowed:.6}");
+}
+
+/// Logits of labelled rows, from what enters lm_head in the bf16 graph.
+fn check_logits(name: &str) {
+    let golden = Golden::open(name);
+    let options = bf16(&golden);
+    let tensors = all_tensors(&golden);
+    let mut interpreted = Interpreted::new(&options_with_batch(&options, &golden), &tensors);
+    interpreted.in_f32 = true;
+    let graph = &mut interpreted.program.micro_step;
+    pass_manager::run(&pipeline::passes(Precision::Bf16), graph).unwrap();
+    let head =
+        graph.nodes().find_map(|(_, node)| matches!(node.op, Op::VocabLoss(_)).then(|| node.operands[0]));
+    graph.output("h", head.unwrap());
+    let steps = golden.steps();
+    let windows: Vec<&Window> = steps[0].iter().collect();
+    let outputs = interpreted.accumulate(&windows, 0, 0).outputs;
+    let h = &outputs["h"];
+    let (weight, bias) = (&tensors["lm_head.weight"], &tensors["lm_head.bias"]);
+    let (vocab, width) = (weight.shape[0], weight.shape[1]);
+    let round = |x: f32| half::bf16::from_f32(x).to_f32();
+    let expected = &read_tensors(&golden.dir.join("expected.safetensors"))["logits_step0"];
+    // Each window's last slot has no label; all others are rows, in order.
+    let sequence = golden.expected.hyper_parameters.seq;
+    let labelled: Vec<f32> = expected
+        .chunks_exact(sequence * vocab)
+        .flat_map(|window| &window[..(sequence - 1) * vocab])
+        .copied()
+        .collect();
+    let h = h.floats().unwrap();
+    let logits: Vec<f32> = h
+        .chunks_exact(width)
+        .flat_map(|row| {
+            weight.values.chunks_exact(width).zip(&bias.values).map(move |(w, bias)| {
+                let sum: f64 = row.iter().zip(w).map(|(x, &w)| x * f64::from(round(w))).sum();
+                sum as f32 + bias
+            })
+        })
+        .collect();
+    let distance = relative_l2(&logits, &labelled);
+    let allowed = golden.expected.bf16_yardstick.as_ref().unwrap().logits;
+    println!("{name}: logits: {distance:.5} of {allowed:.5}");
+    assert!(distance <= allowed, "{name}: logits: {distance:.5}, PyTorch's {allowed:.5}");
+}
+
+fn options_with_batch(
+    options: &gptjc_graphs::plan::CompileOptions,
+    golden: &Golden,
+) -> gptjc_graphs::plan::CompileOptions {
+    let mut options = options.clone();
+    options.micro_batch = golden.expected.hyper_parameters.batch as u64;
+    options
+}
+
+/// Weights and adapter, by the names of the graph.
+fn all_tensors(golden: &Golden) -> Tensors {
+    let checkpoint = golden.checkpoint();
+    let model = read_tensors(&golden.dir.join("model/model.safetensors"));
+    let mut tensors: Tensors = model
+        .into_iter()
+        .map(|(name, values)| {
+            let shape = checkpoint.tensor(&name).unwrap().shape;
+            (name, gptjc_runtime::adapter::AdapterTensor { shape, values })
+        })
+        .collect();
+    tensors.extend(gptjc_runtime::adapter::Adapter::load(&golden.dir.join("adapter_init")).unwrap().tensors);
+    tensors
+}
+
+#[test]
+fn medium() {
+    check_logits("medium");
+    check_gradients("medium");
+    check_losses("medium");
+}
+
+#[test]
+fn outliers() {
+    check_logits("outliers");
+    check_gradients("outliers");
+    check_losses("outliers");
+}
