@@ -16,6 +16,7 @@ pub mod memory;
 pub mod merge;
 pub mod self_test;
 pub mod synth;
+pub mod topology;
 pub mod train;
 pub mod validate;
 pub mod weights;

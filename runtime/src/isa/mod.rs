@@ -4,7 +4,10 @@
 //! `#[target_feature]` is safe to call from another with the same features; the one `unsafe` call is where a token is
 //! given and the features are not.
 
+mod control_word;
 pub mod peak;
+
+pub use control_word::ControlWord;
 
 use gptjc_graphs::plan::Isa;
 use std::sync::atomic::{AtomicU8, Ordering};
