@@ -4,13 +4,15 @@
 //! `#[target_feature]` is safe to call from another with the same features; the one `unsafe` call is where a token is
 //! given and the features are not.
 
+mod amx;
 mod control_word;
 pub mod peak;
 
-pub use control_word::ControlWord;
-
 use gptjc_graphs::plan::Isa;
 use std::sync::atomic::{AtomicU8, Ordering};
+
+pub use amx::Amx;
+pub use control_word::ControlWord;
 
 /// Proof of AVX2, FMA and F16C.
 #[derive(Clone, Copy, Debug)]
@@ -96,7 +98,7 @@ pub fn detected(isa: Isa) -> bool {
         Isa::Avx2 => Avx2::detect().is_some(),
         Isa::Avx512 => Avx512::detect().is_some(),
         Isa::Avx512Bf16 => Avx512Bf16::detect().is_some(),
-        Isa::Amx => false, // no kernel uses tiles yet
+        Isa::Amx => Amx::detect().is_some(),
     }
 }
 
@@ -123,7 +125,7 @@ mod tests {
     #[test]
     fn what_is_usable_includes_what_is_smaller() {
         assert!(usable(Isa::Portable));
-        let usable: Vec<bool> = Isa::ALL.into_iter().take(4).map(usable).collect();
+        let usable: Vec<bool> = Isa::ALL.into_iter().map(usable).collect();
         assert!(usable.is_sorted_by(|a, b| a >= b), "{usable:?}");
         assert!(super::usable(best()));
     }

@@ -29,6 +29,7 @@ pub mod dropout;
 pub mod elementwise;
 pub mod embedding;
 pub mod gelu;
+pub(crate) mod gemm;
 pub mod layer_norm;
 pub mod masked_softmax;
 pub mod matmul;
