@@ -15,7 +15,9 @@ pub mod pass_manager;
 pub mod pipeline;
 pub mod precision;
 pub mod simplify;
+pub mod single_op;
 pub mod target;
+pub mod work;
 
 pub use compile::{MemoryNeed, compile};
 pub use error::CompileError;

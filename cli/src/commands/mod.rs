@@ -1,5 +1,6 @@
 //! One module a command: flags in, calls to the libraries, what they say out.
 
+pub(crate) mod bench;
 mod byte_progress;
 pub(crate) mod compile;
 mod data;

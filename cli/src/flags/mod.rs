@@ -4,6 +4,7 @@
 //! settles has no default here: whether it was typed decides whether it can contradict a plan.
 //! Does not: know how flags become options; see [`crate::settings`].
 
+mod bench;
 pub(crate) mod compile;
 mod data;
 mod engine;
@@ -13,6 +14,7 @@ mod synth;
 mod train;
 pub(crate) mod values;
 
+pub(crate) use bench::{BenchCommand, BenchWhat, KernelsFlags, MachineFlags, MeasureFlags, StepFlags};
 pub(crate) use compile::{CompileFlags, LoraFlags, ModelFlags, WindowFlags};
 pub(crate) use data::DataFlags;
 pub(crate) use engine::{DoctorCommand, EngineFlags, GenerateCommand, ValidateCommand};
@@ -88,6 +90,8 @@ pub(crate) enum Command {
     Generate(Box<GenerateCommand>),
     /// Write a random checkpoint of any size, for measuring and testing
     Synth(SynthCommand),
+    /// Measure this machine, kernels, or training steps
+    Bench(BenchCommand),
     /// Show what this machine has and lacks, and fetch ONNX Runtime
     Doctor(DoctorCommand),
 }

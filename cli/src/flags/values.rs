@@ -69,6 +69,14 @@ pub(crate) fn share(text: &str) -> Result<f64, String> {
     }
 }
 
+/// A number above 0 and at most 1.
+pub(crate) fn labelled(text: &str) -> Result<f64, String> {
+    match positive(text) {
+        Ok(number) if number <= 1.0 => Ok(number),
+        _ => Err("expected a number above 0 and at most 1".to_owned()),
+    }
+}
+
 /// A number of things, at least one.
 pub(crate) fn count(text: &str) -> Result<u64, String> {
     match text.parse::<u64>() {
@@ -146,6 +154,8 @@ mod tests {
         assert_eq!(not_negative("3.3113761e-4"), Ok(3.3113761e-4));
         assert!(positive("0").is_err());
         assert!(share("1").is_err());
+        assert!(labelled("0").is_err() && labelled("1.1").is_err());
+        assert_eq!(labelled("1"), Ok(1.0));
         assert!(count("0").is_err() && count("-3").is_err() && count("99999999999").is_err());
     }
 
