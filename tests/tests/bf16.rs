@@ -120,7 +120,7 @@ fn all_tensors(golden: &Golden) -> Tensors {
     let mut tensors: Tensors = model
         .into_iter()
         .map(|(name, values)| {
-            let shape = checkpoint.tensor(&name).unwrap().shape;
+            let shape = checkpoint.tensor(&name).unwrap().shape.to_vec();
             (name, gptjc_runtime::adapter::AdapterTensor { shape, values })
         })
         .collect();

@@ -2,14 +2,15 @@
 
 use super::{Kernel, View};
 use super::{
-    adapter, cache, cross_entropy, dropout, elementwise, embedding, gelu, layer_norm, masked_softmax, matmul,
-    optimizer, projection, rotary, rows, segment_matmul, vocab_loss, window,
+    adapter, attention, cache, cross_entropy, dropout, elementwise, embedding, gelu, layer_norm,
+    masked_softmax, matmul, optimizer, projection, rotary, rows, segment_matmul, vocab_loss, window,
 };
 use crate::isa;
 use gptjc_graphs::attributes::{AttributeError, Attributes};
 use gptjc_graphs::dtype::DType;
 use gptjc_graphs::layout;
 use gptjc_graphs::plan::{Isa, KernelId, Partition};
+use gptjc_graphs::shape::Extent;
 
 /// What a kernel is bound to.
 pub struct Call {
@@ -78,6 +79,50 @@ impl Call {
         self.check_types("operand", &views.0, &operands)?;
         self.check_types("result", &views.1, &results)?;
         Ok(views)
+    }
+
+    /// As [`views`](Self::views), of an op whose queries may be labelled rows: then it has one operand more.
+    ///
+    /// # Errors
+    /// As [`views`](Self::views).
+    pub fn views_of_queries<const N: usize, const M: usize>(
+        &self,
+        operands: [DType; N],
+        results: [DType; M],
+    ) -> Result<([View; N], Option<View>, [View; M]), KernelError> {
+        let (operands, labelled) = self.operands_of_queries(operands)?;
+        let of_results = self.results()?;
+        self.check_types("result", &of_results, &results)?;
+        Ok((operands, labelled, of_results))
+    }
+
+    /// The operands, if they are of these types, and behind them the slots i32`[rows]` of the queries, if there are so
+    /// many.
+    ///
+    /// # Errors
+    /// [`KernelError::Operands`] if there is another number of them, or one has another type.
+    pub fn operands_of_queries<const N: usize>(
+        &self,
+        types: [DType; N],
+    ) -> Result<([View; N], Option<View>), KernelError> {
+        let (first, labelled) = match self.operands.split_last() {
+            Some((last, first)) if first.len() == N => (first, Some(last.clone())),
+            _ => (&self.operands[..], None),
+        };
+        let first: [View; N] = first
+            .to_vec()
+            .try_into()
+            .map_err(|views: Vec<View>| self.refuse(format!("{} operands", views.len())))?;
+        self.check_types("operand", &first, &types)?;
+        match labelled {
+            Some(view)
+                if view.ty().dtype != DType::I32
+                    || view.ty().dims.first().is_none_or(|dim| dim.extent != Extent::Rows) =>
+            {
+                Err(self.refuse(format!("{} as its operand {N}, only i32[rows:_]", view.ty())))
+            }
+            labelled => Ok((first, labelled)),
+        }
     }
 
     /// Refuses views of other types than `expected`.
@@ -252,6 +297,8 @@ fn bind_portable(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
         "segment_scores" => segment_matmul::bind_scores(call),
         "segment_mix" => segment_matmul::bind_mix(call),
         "segment_mix_transposed" => segment_matmul::bind_mix_transposed(call),
+        "attention" => attention::bind_forward(call),
+        "attention_grad" => attention::bind_grad(call),
         "masked_softmax" => masked_softmax::bind_forward(call),
         "masked_softmax_grad" => masked_softmax::bind_grad(call),
         "gelu_tanh" => gelu::bind_forward(call),

@@ -23,6 +23,7 @@ mod tests;
 mod view;
 
 pub mod adapter;
+pub mod attention;
 pub mod cache;
 pub mod cross_entropy;
 pub mod dropout;

@@ -2,17 +2,24 @@
 
 use super::elementwise::leading;
 use super::rowwise::{RowKernel, elements};
-use super::{Call, Kernel, KernelError};
-use gptjc_graphs::dtype::DType::{F32, I32};
+use super::{Call, Element, Kernel, KernelError};
+use gptjc_graphs::dtype::DType::{Bf16, F32, I32};
 
 pub(super) fn bind_gather(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
-    let ([x, labelled], [y]) = call.views([F32, I32], [F32])?;
+    match call.dtype_of_operand(0)? {
+        I32 => gather::<i32>(call),
+        F32 | Bf16 => gather::<f32>(call),
+    }
+}
+
+fn gather<T: Element>(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
+    let ([x, labelled], [y]) = call.views([T::DTYPE, I32], [T::DTYPE])?;
     let width = y.row_elements();
     Ok(RowKernel::boxed(leading(&y), call.partition.rows, move |rows, extents, _| {
         // SAFETY: the promises of `run_tile`; `labelled` names used slots.
         unsafe {
-            let out = y.write::<f32>(elements(&rows, width));
-            let x = x.read_to::<f32>(extents.slots * width);
+            let out = y.write::<T>(elements(&rows, width));
+            let x = x.read_to::<T>(extents.slots * width);
             for (row, &slot) in out.chunks_exact_mut(width).zip(labelled.read::<i32>(rows)) {
                 row.copy_from_slice(&x[slot as usize * width..][..width]);
             }
@@ -55,6 +62,8 @@ mod tests {
             let (x, y) = (batch.f32(&[slots, width.into()]), batch.f32(&[batch.rows(), width.into()]));
             let extents = batch.extents();
             Case::new(ops::GatherRows, extents, vec![x, labelled.clone()]).tile(rows, 0).check_exact();
+            let position = batch.indices(slots, 9);
+            Case::new(ops::GatherRows, extents, vec![position, labelled.clone()]).tile(rows, 0).check_exact();
             let scatter = ops::ScatterRows { slots: slots.bound };
             Case::new(scatter, extents, vec![y, labelled]).tile(rows, 0).check_exact();
         }

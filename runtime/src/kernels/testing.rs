@@ -138,7 +138,11 @@ impl Case {
         let types = self.result_types();
         let operands: Vec<_> = operands.iter().collect();
         let results = self.op.evaluate(&operands, &types.iter().collect::<Vec<_>>(), &self.extents);
-        results.unwrap().iter().map(|tensor| tensor.floats().unwrap().to_vec()).collect()
+        let numbers = |tensor: &Tensor<f64>| match &tensor.data {
+            Data::Float(data) => data.clone(),
+            Data::Int(data) => data.iter().copied().map(f64::from).collect(),
+        };
+        results.unwrap().iter().map(numbers).collect()
     }
 
     /// The result of the op on the magnitudes of its operands: of an op that sums products, the sums of magnitudes.
@@ -370,8 +374,11 @@ fn run_phase(kernel: &dyn Kernel, phase: usize, extents: &Extents, seed: u64, th
 fn decode(dtype: DType, bytes: &[u8]) -> Vec<f64> {
     match dtype {
         DType::Bf16 => bytes.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f64()).collect(),
-        DType::F32 | DType::I32 => {
+        DType::F32 => {
             bytes.chunks_exact(4).map(|b| f64::from(f32::from_le_bytes([b[0], b[1], b[2], b[3]]))).collect()
+        }
+        DType::I32 => {
+            bytes.chunks_exact(4).map(|b| f64::from(i32::from_le_bytes([b[0], b[1], b[2], b[3]]))).collect()
         }
     }
 }

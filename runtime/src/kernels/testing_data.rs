@@ -152,12 +152,26 @@ impl Batch {
         (TensorType::i32([self.rows()]), Tensor::int([data.len()], data))
     }
 
-    /// Which elements of `[slots, heads, window]` lie in the band of their slot.
-    pub(crate) fn band(&self, heads: usize, window: usize) -> Vec<bool> {
+    /// The dimension of queries: labelled rows, or all slots.
+    pub(crate) fn queries(&self, labelled: bool) -> Dim {
+        if labelled { self.rows() } else { self.slots() }
+    }
+
+    /// `segment`, `segment_table` and, if queries are rows, `labelled`.
+    pub(crate) fn query_tables(&self, labelled: bool) -> Vec<(TensorType, Tensor<f64>)> {
+        let mut tables = self.segment_tables().to_vec();
+        tables.extend(labelled.then(|| self.labelled()));
+        tables
+    }
+
+    /// Which elements of `[queries, heads, window]` lie in the band of their query.
+    pub(crate) fn band(&self, labelled: bool, heads: usize, window: usize) -> Vec<bool> {
         let in_segment =
             |segment: &Range<usize>| segment.clone().map(|t| t - segment.start + 1).collect::<Vec<_>>();
-        let keys = self.segments.iter().flat_map(in_segment);
-        keys.flat_map(|keys| (0..heads * window).map(move |element| element % window < keys)).collect()
+        let of_slots: Vec<usize> = self.segments.iter().flat_map(in_segment).collect();
+        let of_rows = self.labelled.iter().map(|&slot| of_slots[slot]).collect();
+        let keys = if labelled { of_rows } else { of_slots };
+        keys.into_iter().flat_map(|keys| (0..heads * window).map(move |at| at % window < keys)).collect()
     }
 
     /// The (seed, step, first window) of a micro-batch whose first window is `first`.

@@ -54,6 +54,18 @@ fn sample(name: &str) -> (Attributes, Vec<TensorType>) {
         "rotary" => (none().int("heads", 2).int("inverse", 0), vec![x, tokens, table.clone(), table]),
         "segment_scores" => (hw, with_segments(&[x.clone(), x])),
         "segment_mix" | "segment_mix_transposed" => (none(), with_segments(&[s, x])),
+        "attention" | "attention_grad" => {
+            let tail = [tokens, table.clone(), table];
+            let lse = TensorType::f32([slots(), 2.into()]);
+            let attributes = hw.float("scale", 0.5).word("dtype", "f32");
+            match name {
+                "attention" => (attributes, with_segments(&[&[x.clone(), x.clone(), x], &tail[..]].concat())),
+                _ => {
+                    let first = [x.clone(), x.clone(), x.clone(), x.clone(), x, lse];
+                    (attributes.int("wanted", 7), with_segments(&[&first, &tail[..]].concat()))
+                }
+            }
+        }
         "masked_softmax" => (none(), with_segments(&[s])),
         "masked_softmax_grad" => (none(), with_segments(&[s.clone(), s])),
         "gelu_tanh" => (none(), vec![x]),
