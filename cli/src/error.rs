@@ -156,6 +156,9 @@ pub(crate) enum CliError {
     /// Rows that cannot be scored.
     #[error("cannot compare the merged model")]
     Answer(#[source] Cause),
+    /// A self-test that cannot be run.
+    #[error("cannot test the kernels")]
+    SelfTest(#[source] Cause),
     /// A measurement that cannot be made.
     #[error("cannot measure")]
     Bench(#[source] Cause),

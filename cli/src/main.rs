@@ -24,6 +24,9 @@ fn main() -> ExitCode {
     for warning in &typed.warnings {
         console.warn(warning);
     }
+    if cli.command.runs_kernels() {
+        commands::self_test::ensure(console);
+    }
     let result = match &cli.command {
         Command::Compile(command) => commands::compile::run(command, console),
         Command::Train(command) => commands::train::run(&command.job, command.plan.as_deref(), console),

@@ -13,6 +13,8 @@ pub(crate) mod merge;
 mod model;
 mod output;
 mod progress;
+pub(crate) mod self_test;
 pub(crate) mod synth;
 pub(crate) mod train;
 pub(crate) mod validate;
+mod variants;

@@ -96,6 +96,17 @@ pub(crate) enum Command {
     Doctor(DoctorCommand),
 }
 
+impl Command {
+    /// True if the command chooses or runs kernels, whose self-test must have been passed.
+    pub(crate) fn runs_kernels(&self) -> bool {
+        match self {
+            Self::Compile(_) | Self::Train(_) | Self::Finetune(_) | Self::Merge(_) => true,
+            Self::Validate(_) | Self::Generate(_) | Self::Bench(_) => true,
+            Self::Export(_) | Self::Inspect(_) | Self::Synth(_) | Self::Doctor(_) => false,
+        }
+    }
+}
+
 /// `gptjc compile`
 #[derive(Debug, Args)]
 pub(crate) struct CompileCommand {

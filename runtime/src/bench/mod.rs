@@ -10,6 +10,7 @@ pub mod isolated;
 pub mod kernel;
 pub mod memory;
 pub mod peak;
+pub mod step;
 pub mod trace;
 
 /// The middle of `values`, the mean of the two in the middle if their number is even; none of none.

@@ -86,6 +86,30 @@ pub fn is_switched_off(isa: Isa) -> bool {
     index.is_some_and(|index| SWITCHED_OFF.load(Ordering::Relaxed) & 1 << index != 0)
 }
 
+/// What the CPU must have for `isa`, in the words of `/proc/cpuinfo`.
+pub const fn requirements(isa: Isa) -> &'static [&'static str] {
+    match isa {
+        Isa::Portable => &[],
+        Isa::Avx2 => &["avx2", "fma", "f16c"],
+        Isa::Avx512 => &["avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl"],
+        Isa::Avx512Bf16 => {
+            &["avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_bf16"]
+        }
+        Isa::Amx => &[
+            "avx2",
+            "fma",
+            "f16c",
+            "avx512f",
+            "avx512bw",
+            "avx512dq",
+            "avx512vl",
+            "avx512_bf16",
+            "amx_tile",
+            "amx_bf16",
+        ],
+    }
+}
+
 /// True if kernels of `isa` are used: this CPU can run them, and they were not switched off.
 pub fn usable(isa: Isa) -> bool {
     !is_switched_off(isa) && detected(isa)

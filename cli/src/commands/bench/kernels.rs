@@ -87,8 +87,8 @@ impl Bench<'_> {
         let inputs = Inputs::new(&[], 1);
         for &tokens in &self.flags.tokens {
             for (name, product) in gptj_products(tokens as usize, precision) {
-                let plan = product_plan(product, &self.target)
-                    .map_err(|source| CliError::Compile(source.into()))?;
+                let plan =
+                    product_plan(product, &self.target).map_err(|source| CliError::Compile(source.into()))?;
                 let mut inputs = inputs.clone();
                 inputs.extents.slots = product.m;
                 self.measure(&name, Some(product), &plan, &plan.entries[0].steps[0], &inputs)?;
@@ -100,8 +100,7 @@ impl Bench<'_> {
     /// The kernels of a training step of two layers of GPT-J-6B, each once.
     fn steps(&mut self) -> Result<(), CliError> {
         let options = self.options();
-        let plan =
-            gptjc_compiler::compile(&options).map_err(|source| CliError::Compile(source.into()))?;
+        let plan = gptjc_compiler::compile(&options).map_err(|source| CliError::Compile(source.into()))?;
         let windows = super::model::windows(1, WINDOW, WINDOW, 1.0, options.model.vocab_size);
         let inputs = Inputs::new(&windows, 1);
         let mut seen = BTreeSet::new();

@@ -57,9 +57,7 @@ fn measure(flags: &MachineFlags) -> Result<Measured, CliError> {
     let (threads, rounds) = (threads(&flags.measure), flags.measure.rounds as usize);
     let of_loop = |one: Loop| {
         // Others' work only takes away: the best of the rounds is what the machine can do.
-        let best = |threads| {
-            (0..rounds).map(|_| peak::measure(one, threads, PEAK_TIME)).fold(0.0, f64::max)
-        };
+        let best = |threads| (0..rounds).map(|_| peak::measure(one, threads, PEAK_TIME)).fold(0.0, f64::max);
         let bf16 = matches!(one, Loop::Avx512Bf16(_));
         Peak { name: one.name(), bf16, one_thread: best(1), all_threads: best(threads) }
     };
@@ -100,9 +98,7 @@ impl Measured {
     }
 
     fn json(&self, target: &Target, file: Option<PathBuf>) -> Value {
-        let peak = |peak: &Peak| {
-            json!({"name": peak.name, "gflops_one_thread": peak.one_thread / 1e9, "gflops": peak.all_threads / 1e9})
-        };
+        let peak = |peak: &Peak| json!({"name": peak.name, "gflops_one_thread": peak.one_thread / 1e9, "gflops": peak.all_threads / 1e9});
         let memory = |found: Bandwidth| json!({"read_gbs": found.read / 1e9, "copy_gbs": found.copy / 1e9});
         let disk = self.disk.as_ref().map(|(path, speed)| {
             let gbs = speed.bytes_per_second / 1e9;

@@ -4,6 +4,7 @@ mod kernels;
 mod machine;
 mod model;
 mod step;
+mod step_report;
 
 use crate::console::Console;
 use crate::error::CliError;

@@ -54,7 +54,10 @@ pub(super) fn windows(
                 .collect();
             Window {
                 positions: (0..sequence).map(|slot| (slot % segment) as u32).collect(),
-                segments: (0..sequence).step_by(segment).map(|at| segment.min(sequence - at) as u32).collect(),
+                segments: (0..sequence)
+                    .step_by(segment)
+                    .map(|at| segment.min(sequence - at) as u32)
+                    .collect(),
                 tokens,
                 targets,
             }
@@ -71,8 +74,7 @@ impl SyntheticModel {
     /// Makes the weights of `config`.
     pub(super) fn new(config: &ModelConfig, threads: usize) -> Result<Self, CliError> {
         let tensors = names::checkpoint_tensors(config).into_iter();
-        let tensors: Vec<TensorSpec> =
-            tensors.map(|(name, shape)| TensorSpec::new(name, shape)).collect();
+        let tensors: Vec<TensorSpec> = tensors.map(|(name, shape)| TensorSpec::new(name, shape)).collect();
         let bytes = 2 * tensors.iter().map(|spec| spec.len() as u64).sum::<u64>();
         let place = place(bytes);
         let directory = tempfile::Builder::new()
