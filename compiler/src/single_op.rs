@@ -8,9 +8,10 @@ use gptjc_graphs::models::gptj::ModelError;
 use gptjc_graphs::ops::Op;
 use gptjc_graphs::ops::projection::{Projection, ProjectionGrad};
 use gptjc_graphs::plan::{
-    CompileOptions, LoraOptions, ModelConfig, Packing, Plan, Precision, Target, verify,
+    CompileOptions, LoraOptions, ModelConfig, Packing, Plan, Precision, Step, Target, verify,
 };
 use gptjc_graphs::shape::{Dim, TensorType};
+use std::collections::BTreeSet;
 
 /// Which product of a weight `[N, K]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +118,20 @@ pub fn op_plan(op: Op, operands: &[TensorType], target: &Target) -> Result<Plan,
     let plan = lower(&[graph], &options(target))?;
     verify::verify(&plan)?;
     Ok(plan)
+}
+
+/// The steps of training in `plan`, without those that compute what another does on operands of the same types.
+pub fn distinct_steps(plan: &Plan) -> Vec<&Step> {
+    let entries = plan.entries.iter().filter(|entry| ["micro_step", "apply"].contains(&entry.name.as_str()));
+    let mut seen = BTreeSet::new();
+    entries.flat_map(|entry| &entry.steps).filter(|step| seen.insert(signature(plan, step))).collect()
+}
+
+/// Kernel and operands of a step, as text.
+fn signature(plan: &Plan, step: &Step) -> String {
+    let buffers = step.operands.iter().filter_map(|&id| plan.buffers.get(id as usize));
+    let types: Vec<_> = buffers.map(|buffer| (buffer.dtype, &buffer.dims)).collect();
+    format!("{} {types:?}", step.kernel)
 }
 
 /// Options of which only the target matters.

@@ -58,6 +58,9 @@ impl Variant {
                 )
             }
             _ if !self.usable => "switched off with what it builds on".to_owned(),
+            (Some(verdict), _) if verdict.agree.is_empty() => {
+                "usable, and no kernel is written for it".to_owned()
+            }
             (Some(verdict), _) => format!("usable, self-test passed: {} kernels agree", verdict.agree.len()),
             (None, _) => "usable, not yet tested: run `gptjc doctor --self-test`".to_owned(),
         }

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod bad_questions;
+mod bench;
 mod commands;
 mod common;
 mod doctor;

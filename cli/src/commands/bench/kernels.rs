@@ -4,7 +4,7 @@ use super::{giga, threads};
 use crate::console::Console;
 use crate::error::CliError;
 use crate::flags::KernelsFlags;
-use gptjc_compiler::single_op::{Product, ProductForm, gptj_products, product_plan};
+use gptjc_compiler::single_op::{Product, ProductForm, distinct_steps, gptj_products, product_plan};
 use gptjc_compiler::work;
 use gptjc_graphs::plan::{CompileOptions, Isa, KernelId, Plan, Precision, Step, Target};
 use gptjc_runtime::bench::isolated::{Bound, Inputs, isolate};
@@ -13,7 +13,6 @@ use gptjc_runtime::executor::ExecutorError;
 use gptjc_runtime::kernels::KernelError;
 use gptjc_runtime::{isa, machine};
 use serde::Serialize;
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Tokens of the model whose other kernels are measured.
@@ -103,19 +102,8 @@ impl Bench<'_> {
         let plan = gptjc_compiler::compile(&options).map_err(|source| CliError::Compile(source.into()))?;
         let windows = super::model::windows(1, WINDOW, WINDOW, 1.0, options.model.vocab_size);
         let inputs = Inputs::new(&windows, 1);
-        let mut seen = BTreeSet::new();
-        for entry in plan.entries.iter().filter(|entry| entry.name != "setup" && entry.name != "forward") {
-            for step in &entry.steps {
-                let types: Vec<_> = step
-                    .operands
-                    .iter()
-                    .filter_map(|&id| plan.buffers.get(id as usize))
-                    .map(|buffer| (buffer.dtype, buffer.dims.clone()))
-                    .collect();
-                if seen.insert(format!("{} {types:?}", step.kernel)) {
-                    self.measure(&step.module, None, &plan, step, &inputs)?;
-                }
-            }
+        for step in distinct_steps(&plan) {
+            self.measure(&step.module, None, &plan, step, &inputs)?;
         }
         Ok(())
     }
