@@ -1,6 +1,7 @@
 //! Options in, plan out.
 
 use crate::lower::lower;
+use crate::pass_manager::Pass;
 use crate::{CompileError, pass_manager, pipeline};
 use gptjc_graphs::graph::Graph;
 use gptjc_graphs::models::gptj::{decode_graphs, training_program};
@@ -44,7 +45,7 @@ impl MemoryNeed {
 pub fn compile(options: &CompileOptions) -> Result<Plan, CompileError> {
     check(options)?;
     if options.decode_sequences > 0 {
-        let plan = compile_graphs(decode_graphs(options)?, options)?;
+        let plan = compile_graphs(entry_graphs(options)?, options)?;
         return within_budget(plan, options, options.decode_sequences);
     }
     let mut candidates: Vec<u64> = match options.micro_batch {
@@ -90,15 +91,35 @@ fn within_budget(plan: Plan, options: &CompileOptions, micro_batch: u64) -> Resu
 /// # Errors
 /// [`CompileError`] if an option is out of its range.
 fn compile_with_micro_batch(options: &CompileOptions, micro_batch: usize) -> Result<Plan, CompileError> {
-    let program = training_program(options, micro_batch)?;
     let mut options = options.clone();
     options.micro_batch = micro_batch as u64;
-    compile_graphs(program.into_graphs(), &options)
+    compile_graphs(entry_graphs(&options)?, &options)
+}
+
+/// The graphs of all entry points, before the passes, for options that say how many windows a micro-batch has.
+///
+/// # Errors
+/// [`CompileError`] if an option is out of its range.
+pub(crate) fn entry_graphs(options: &CompileOptions) -> Result<Vec<Graph>, CompileError> {
+    if options.decode_sequences > 0 {
+        return Ok(decode_graphs(options)?);
+    }
+    Ok(training_program(options, options.micro_batch as usize)?.into_graphs())
+}
+
+/// The passes that change what is computed, for `options`.
+pub(crate) fn passes(options: &CompileOptions) -> Result<Vec<Box<dyn Pass>>, CompileError> {
+    let isa = options.target.isa.parse().map_err(|expected| CompileError::Option {
+        option: "target isa",
+        expected,
+        found: options.target.isa.clone(),
+    })?;
+    Ok(pipeline::passes(options.precision(), isa))
 }
 
 /// Runs the passes over the graphs of all entry points and lowers them.
 fn compile_graphs(mut graphs: Vec<Graph>, options: &CompileOptions) -> Result<Plan, CompileError> {
-    let passes = pipeline::passes(options.precision());
+    let passes = passes(options)?;
     let mut remarks = Vec::new();
     for graph in &mut graphs {
         remarks.extend(pass_manager::run(&passes, graph)?);

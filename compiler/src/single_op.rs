@@ -78,8 +78,16 @@ pub fn product_plan(product: Product, target: &Target) -> Result<Plan, CompileEr
     let weight = TensorType::new(dtype, [n.into(), k.into()]);
     let (op, inputs) = match form {
         ProductForm::Forward => {
-            let op =
-                Projection { members: 1, biased: 0, adapted: 0, gelu: 0, residuals: 0, scale: 1.0, dtype };
+            let op = Projection {
+                members: 1,
+                biased: 0,
+                adapted: 0,
+                gelu: 0,
+                residuals: 0,
+                scale: 1.0,
+                dtype,
+                activation: dtype,
+            };
             (Op::from(op), k)
         }
         ProductForm::Backward => {

@@ -7,7 +7,7 @@
 use gptjc_compiler::{pass_manager, pipeline};
 use gptjc_graphs::models::gptj::names::Projection;
 use gptjc_graphs::ops::Op;
-use gptjc_graphs::plan::{CompileOptions, LoraOptions, ModelConfig, Precision};
+use gptjc_graphs::plan::{CompileOptions, Isa, LoraOptions, ModelConfig, Precision};
 use gptjc_graphs::text::{print, statement};
 use gptjc_runtime::data::window::Window;
 use gptjc_tests::interpreted::{Interpreted, Sums};
@@ -82,7 +82,7 @@ impl Case {
             Interpreted::new(&self.options, &random_model::tensors(&self.options, self.seed));
         interpreted.in_f32 = in_f32;
         if fused {
-            let passes = pipeline::passes(Precision::F32);
+            let passes = pipeline::passes(Precision::F32, Isa::Portable);
             for graph in [&mut interpreted.program.micro_step, &mut interpreted.program.forward] {
                 pass_manager::run(&passes, graph).unwrap();
             }

@@ -133,7 +133,7 @@ pub(crate) struct StepWorkFlags {
     #[arg(long, value_name = "N", value_parser = values::count)]
     pub(crate) segment: Option<u64>,
     /// Share of the tokens that have a label
-    #[arg(long, value_name = "X", default_value = "1", value_parser = values::labelled)]
+    #[arg(long, value_name = "X", default_value = "1", value_parser = values::share_of_all)]
     pub(crate) labelled_share: f64,
     /// Rank of the adapters
     #[arg(long, value_name = "N", default_value = "8", value_parser = values::count)]

@@ -162,6 +162,7 @@ impl Executor {
         let read_ahead = weights.read_ahead(&plan);
         let (bound, reader) = bind::bind(&plan, weights)?;
         let bound = Arc::new(bound);
+        let reader = reader; // declared after what it reads into, so that it is dropped before on an error
         let team = Team::new(topology.place(threads), &bound, &reader.stream)?;
         Ok(Self { team, reader, bound, plan, _read_ahead: read_ahead })
     }
@@ -278,5 +279,7 @@ impl Executor {
     }
 }
 
+#[cfg(test)]
+mod stream_tests;
 #[cfg(test)]
 mod tests;

@@ -217,9 +217,9 @@ fn a_plan_that_does_not_hold_is_refused() {
     assert!(error.starts_with("the plan contradicts itself: entry `forward`, step 1"), "{error}");
     let error = refused(|plan| plan.buffers[3].offset = 1 << 40);
     assert!(error.starts_with("the plan contradicts itself: buffer 3 `y`"), "{error}");
-    let error = refused(|plan| plan.entries[0].steps[1].kernel = "add-f32-amx".to_owned());
+    let error = refused(|plan| plan.entries[0].steps[1].kernel = "add-f32-neon".to_owned());
     assert!(
-        error.starts_with("entry `forward`, step 1: kernel `add-f32-amx` is not part of this gptjc"),
+        error.starts_with("entry `forward`, step 1: kernel `add-f32-neon` is not part of this gptjc"),
         "{error}"
     );
     let error = refused(|plan| plan.buffers[5].memory = Memory::Weight.into());
@@ -288,7 +288,7 @@ fn cores_that_cannot_be_bound_to_are_a_remark() {
 #[test]
 fn the_caller_is_bound_while_it_runs_only() {
     let before = crate::topology::allowed();
-    let mut executor = executor(crate::topology::Topology::host().threads());
+    let mut executor = executor(Topology::host().threads());
     executor.run("forward", &slots(SLOTS)).unwrap();
     assert_eq!(crate::topology::allowed(), before);
 }

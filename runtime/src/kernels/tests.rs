@@ -40,7 +40,7 @@ fn sample(name: &str) -> (Attributes, Vec<TensorType>) {
     match name {
         "embedding" => (none(), vec![matrix, tokens]),
         "embedding_grad" => (none().int("vocab_size", 3), vec![x, tokens, windows]),
-        "layer_norm" => (none().float("epsilon", 1e-5), vec![x, w.clone(), w]),
+        "layer_norm" => (none().float("epsilon", 1e-5).word("dtype", "f32"), vec![x, w.clone(), w]),
         "layer_norm_grad" => (none(), vec![x.clone(), x, w, of_slot.clone(), of_slot]),
         "layer_norm_param_grad" => (none(), vec![x.clone(), x, of_slot.clone(), of_slot, windows]),
         "matmul" => (none().word("form", "nt"), vec![x, matrix]),
@@ -87,6 +87,40 @@ fn sample(name: &str) -> (Attributes, Vec<TensorType>) {
         "sum_squares" => (none(), vec![matrix]),
         "clip_scale" => (none(), vec![totals, hyper, one]),
         "adamw" => (none(), vec![w.clone(), w.clone(), w.clone(), w, one, hyper]),
+        name => fused_sample(name),
+    }
+}
+
+/// The same of the fused ops: two members with adapters and dropout, and all that may be added to one.
+fn fused_sample(name: &str) -> (Attributes, Vec<TensorType>) {
+    let (x, matrix) = (TensorType::f32([slots(), 4.into()]), TensorType::f32([4.into(), 4.into()]));
+    let (low, half) = (TensorType::f32([slots(), 2.into()]), TensorType::f32([2.into(), 4.into()]));
+    let (upper, bias) = (TensorType::f32([4.into(), 2.into()]), TensorType::f32([4.into()]));
+    let (windows, counter) = (TensorType::i32([Dim::windows(2), 2.into()]), TensorType::i32([4.into()]));
+    let own = |members| Attributes::new().int("members", members);
+    let dropped = |attributes: Attributes| attributes.float("p", 0.5).int("site0", 1).int("site1", 65535);
+    match name {
+        "projection" => {
+            let sets = own(1).int("biased", 1).int("adapted", 1).int("gelu", 1).int("residuals", 1);
+            (sets.float("scale", 2.0).word("dtype", "f32"), vec![x.clone(), matrix, bias, low, upper, x])
+        }
+        "projection_grad" => {
+            let sets = own(2).int("adapted", 3).int("gelu", 1).int("residuals", 1).word("dtype", "f32");
+            let first =
+                vec![x.clone(), x.clone(), matrix.clone(), matrix, low.clone(), half.clone(), low, half];
+            (dropped(sets), [first, vec![windows, counter, x.clone(), x]].concat())
+        }
+        "adapter_down" => (dropped(own(2)), vec![x, half.clone(), half, windows, counter]),
+        "adapter_up_grad" => (own(2).float("scale", 2.0), vec![x.clone(), upper.clone(), x, upper]),
+        "adapter_grad" => {
+            let first = vec![x.clone(), x.clone(), low.clone(), low.clone(), x, low.clone(), low];
+            (dropped(own(2)).float("scale", 2.0), [first, vec![windows.clone(), windows, counter]].concat())
+        }
+        "vocab_loss" => {
+            let (h, labels) = (TensorType::f32([Dim::rows(5), 4.into()]), TensorType::i32([Dim::rows(5)]));
+            let attributes = Attributes::new().int("chunk", 2).int("gradient", 1).word("dtype", "f32");
+            (attributes, vec![h, matrix, bias, labels])
+        }
         other => panic!("op `{other}` has no sample call: write one here, and the op's kernel"),
     }
 }
@@ -94,7 +128,9 @@ fn sample(name: &str) -> (Attributes, Vec<TensorType>) {
 /// A call of the op with operands of these types.
 fn call_of(name: &str, attributes: Attributes, operands: &[TensorType]) -> Call {
     let op = Op::from_parts(name, &attributes).unwrap().unwrap();
-    let results = op.infer(&operands.iter().collect::<Vec<_>>()).unwrap();
+    let types: Vec<_> = operands.iter().collect();
+    let results = op.infer(&types).unwrap();
+    let workspace = op.workspace(&types, &results.iter().collect::<Vec<_>>());
     let views = |types: &[TensorType]| types.iter().map(|ty| dangling(ty.dtype, &ty.dims)).collect();
     Call {
         kernel: KernelId { op: name.into(), dtype: "f32".into(), isa: "portable".into() },
@@ -102,7 +138,7 @@ fn call_of(name: &str, attributes: Attributes, operands: &[TensorType]) -> Call 
         partition: Partition { rows: 1, columns: 0 },
         operands: views(operands),
         results: views(&results),
-        workspace: Vec::new(),
+        workspace: views(&workspace),
     }
 }
 
@@ -121,9 +157,19 @@ fn every_op_has_a_kernel() {
 
 #[test]
 fn what_the_precision_pass_makes_bf16_is_taken() {
-    for (name, of_bf16) in
-        [("matmul", vec![0]), ("matmul", vec![1]), ("matmul", vec![0, 1]), ("embedding", vec![0])]
-    {
+    for (name, of_bf16) in [
+        ("matmul", vec![0]),
+        ("matmul", vec![1]),
+        ("matmul", vec![0, 1]),
+        ("embedding", vec![0]),
+        ("layer_norm_grad", vec![0]),
+        ("projection", vec![0, 1]),
+        ("projection_grad", vec![0, 1, 2, 3, 10]),
+        ("adapter_down", vec![0]),
+        ("adapter_up_grad", vec![0, 2]),
+        ("adapter_grad", vec![0, 1, 4]),
+        ("vocab_loss", vec![0, 1]),
+    ] {
         let (attributes, mut operands) = sample(name);
         of_bf16.iter().for_each(|&index: &usize| operands[index].dtype = Bf16);
         assert_eq!(refusal(&call_of(name, attributes, &operands)), None, "`{name}` of {operands:?}");
@@ -182,10 +228,26 @@ fn other_types_are_refused() {
 
 #[test]
 fn bf16_is_refused_where_no_kernel_reads_it() {
-    let refused = Op::NAMES.iter().filter(|name| !["matmul", "embedding", "cast"].contains(name));
-    for name in refused {
+    // Operands that a kernel reads as bf16, if it is given no other than that.
+    let read = |name: &str| match name {
+        "matmul" | "vocab_loss" | "projection" => vec![0, 1],
+        "embedding"
+        | "cast"
+        | "layer_norm_grad"
+        | "layer_norm_param_grad"
+        | "adapter_down"
+        | "adapter_grad" => {
+            vec![0]
+        }
+        "projection_grad" => vec![10],
+        _ => Vec::new(),
+    };
+    for name in Op::NAMES {
         let (attributes, operands) = sample(name);
-        for index in (0..operands.len()).filter(|&index| operands[index].dtype == F32) {
+        let is_read = read(name);
+        for index in
+            (0..operands.len()).filter(|index| operands[*index].dtype == F32 && !is_read.contains(index))
+        {
             let mut call = call_of(name, attributes.clone(), &operands);
             call.operands[index] = dangling(Bf16, &operands[index].dims);
             assert!(refusal(&call).is_some(), "`{name}` takes bf16 as operand {index}");

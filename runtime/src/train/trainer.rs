@@ -6,6 +6,7 @@ use super::{LinearSchedule, TrainError, TrainOptions};
 use crate::data::micro_batch::MicroBatch;
 use crate::data::window::Window;
 use crate::executor::{Executor, WeightStore};
+use crate::topology::{Pretended, Topology};
 use crate::weights::Checkpoint;
 use gptjc_graphs::plan::Plan;
 use gptjc_graphs::shape::Extents;
@@ -63,7 +64,8 @@ impl Trainer {
         let compile = &plan.options;
         let batch = MicroBatch::with_capacity(compile.micro_batch as usize, compile.max_seq_length as usize);
         let weights = WeightStore::new(Arc::clone(&checkpoint));
-        let mut executor = Executor::new(plan, weights, options.threads)?;
+        let topology = options.topology.map_or_else(Topology::host, Pretended::topology);
+        let mut executor = Executor::on(&topology, plan, weights, options.threads)?;
         for (name, values) in initial {
             executor.write(&name, &values)?;
         }

@@ -5,7 +5,7 @@
 
 use super::blocking::{LEFT_STRIDE, MOST_ROWS, padded};
 use super::pairs::{COLUMNS, PairTiles, TILE, tiles};
-use super::{Format, Left, Right, Steps, avx512, pack_avx512};
+use super::{Ahead, Format, Left, Right, Steps, avx512, pack_avx512};
 use crate::isa;
 use std::arch::asm;
 use std::ops::Range;
@@ -53,13 +53,14 @@ impl Steps for Tiles {
         panels: usize,
         sums: *mut f32,
         fresh: bool,
+        ahead: &Ahead,
     ) {
         // SAFETY: the token proves the instructions; the rest is the caller's promise. Packing of pairs leaves zeros behind
         // `depth` up to a whole tile.
         unsafe {
             match format {
-                Format::F32 => avx512::multiply(rows, depth, left, right, panels, sums, fresh),
-                Format::Pairs => tiles(self, rows, depth, left, right, panels, sums, fresh),
+                Format::F32 => avx512::multiply(rows, depth, left, right, panels, sums, fresh, ahead),
+                Format::Pairs => tiles(self, rows, depth, left, right, panels, sums, fresh, ahead),
             }
         }
     }

@@ -4,7 +4,7 @@
 //! chains hide the latency of two multipliers.
 
 use super::blocking::{LEFT_STRIDE, padded};
-use super::{Format, Left, Right, Steps, pack_avx2};
+use super::{Ahead, Format, Left, Right, Steps, pack_avx2};
 use crate::isa;
 use std::arch::x86_64::*;
 use std::ops::Range;
@@ -57,9 +57,10 @@ impl Steps for Fma {
         panels: usize,
         sums: *mut f32,
         fresh: bool,
+        ahead: &Ahead,
     ) {
         // SAFETY: the token proves the instructions; the rest is the caller's promise.
-        unsafe { multiply(rows, depth, left, right, panels, sums, fresh) }
+        unsafe { multiply(rows, depth, left, right, panels, sums, fresh, ahead) }
     }
 }
 
@@ -72,8 +73,10 @@ unsafe fn multiply(
     panels: usize,
     sums: *mut f32,
     fresh: bool,
+    ahead: &Ahead,
 ) {
     for panel in 0..panels {
+        ahead.fetch(panel, panels);
         // SAFETY: right panels follow each other, and the sums of a panel are `rows` rows of COLUMNS.
         unsafe {
             let right = right.add(panel * padded(depth) * COLUMNS);

@@ -4,7 +4,7 @@
 //! chains hide the latency of two multipliers.
 
 use super::blocking::{LEFT_STRIDE, even_part, padded};
-use super::{Format, Left, Right, Steps, pack_avx512};
+use super::{Ahead, Format, Left, Right, Steps, pack_avx512};
 use crate::isa;
 use std::arch::x86_64::*;
 use std::ops::Range;
@@ -57,9 +57,10 @@ impl Steps for Fma {
         panels: usize,
         sums: *mut f32,
         fresh: bool,
+        ahead: &Ahead,
     ) {
         // SAFETY: the token proves the instructions; the rest is the caller's promise.
-        unsafe { multiply(rows, depth, left, right, panels, sums, fresh) }
+        unsafe { multiply(rows, depth, left, right, panels, sums, fresh, ahead) }
     }
 }
 
@@ -73,8 +74,10 @@ pub(super) unsafe fn multiply(
     panels: usize,
     sums: *mut f32,
     fresh: bool,
+    ahead: &Ahead,
 ) {
     for panel in 0..panels {
+        ahead.fetch(panel, panels);
         for part in 0..rows.div_ceil(ROWS) {
             let part = even_part(rows, ROWS, part);
             // SAFETY: the rows of a left panel are LEFT_STRIDE apart, right panels follow each other, and the sums of a

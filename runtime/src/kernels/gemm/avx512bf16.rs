@@ -1,7 +1,7 @@
 //! Products with AVX512-BF16: products of bf16 by dot products of pairs, others as with AVX-512.
 
 use super::pairs::{COLUMNS, PairVector, ROWS, vector_tile, vector_tiles};
-use super::{Format, Left, Right, Steps, avx512, pack_avx512};
+use super::{Ahead, Format, Left, Right, Steps, avx512, pack_avx512};
 use crate::isa;
 use std::arch::x86_64::*;
 use std::ops::Range;
@@ -49,12 +49,13 @@ impl Steps for Dots {
         panels: usize,
         sums: *mut f32,
         fresh: bool,
+        ahead: &Ahead,
     ) {
         // SAFETY: the token proves the instructions; the rest is the caller's promise.
         unsafe {
             match format {
-                Format::F32 => avx512::multiply(rows, depth, left, right, panels, sums, fresh),
-                Format::Pairs => multiply(rows, depth, left, right, panels, sums, fresh),
+                Format::F32 => avx512::multiply(rows, depth, left, right, panels, sums, fresh, ahead),
+                Format::Pairs => multiply(rows, depth, left, right, panels, sums, fresh, ahead),
             }
         }
     }
@@ -117,8 +118,9 @@ unsafe fn multiply(
     panels: usize,
     sums: *mut f32,
     fresh: bool,
+    ahead: &Ahead,
 ) {
-    vector_tiles(rows, depth, panels, |rows, of_left, of_right, of_sums| {
+    vector_tiles(rows, depth, panels, ahead, |rows, of_left, of_right, of_sums| {
         // SAFETY: the offsets lie in the caller's panels and sums.
         unsafe {
             let (left, right, sums) = (left.add(of_left), right.add(of_right), sums.add(of_sums));

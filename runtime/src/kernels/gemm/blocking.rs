@@ -9,9 +9,9 @@
 use super::Format;
 use std::ops::Range;
 
-/// Lanes of a block of the summed index: a left panel stays in the first-level cache (12 rows · 2 KiB), and a tile of sums
+/// Lanes of a block of the summed index: a left panel stays in the first-level cache (12 rows · 1 KiB), and a tile of sums
 /// is loaded and stored only once in so many steps.
-pub(super) const DEPTH: usize = 512;
+pub(super) const DEPTH: usize = 256;
 
 /// Lanes from one row of a packed left panel to the next: rows begin in different sets of the cache.
 pub(super) const LEFT_STRIDE: usize = DEPTH + 16;

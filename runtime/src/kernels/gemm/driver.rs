@@ -8,7 +8,7 @@ use super::blocking::{
     DEPTH, LEFT_STRIDE, LINE, MOST_ROWS, ROWS, WIDEST_PANEL, elements_of_lane, even_part, part_of_columns,
     scratch_elements,
 };
-use super::{Finish, Form, Format, Steps, Term};
+use super::{Ahead, Finish, Form, Format, Steps, Term};
 use std::ops::Range;
 
 /// Scratch, cut up: all parts begin at a cache line.
@@ -112,7 +112,8 @@ fn part<S: Steps>(
         // SAFETY: `Room::new` made room for the sums of all rows and columns of a part.
         unsafe { room.sums.write_bytes(0, rows.len() * panels * S::COLUMNS) };
     }
-    for (index, (term, format, inner)) in blocks.enumerate() {
+    for (index, (term, format, inner)) in blocks.clone().enumerate() {
+        let next = blocks.clone().nth(index + 1);
         let depth = inner.len().div_ceil(elements_of_lane(format));
         // SAFETY: `check` proved the ranges, `Room::new` the room; `format` asks for pairs of bf16 only, of an engine that
         // has them.
@@ -120,11 +121,26 @@ fn part<S: Steps>(
         for panel in 0..row_panels {
             let part = even_part(rows.len(), S::ROWS, panel);
             let absolute = rows.start + part.start..rows.start + part.end;
+            let of_panel = |panel| {
+                let part = even_part(rows.len(), S::ROWS, panel);
+                rows.start + part.start..rows.start + part.end
+            };
+            let mut ahead = Ahead::NONE;
+            if panel + 1 < row_panels {
+                ahead = ahead.with_left(&term.left, of_panel(panel + 1), inner.clone());
+            }
+            if let Some((term, _, inner)) = &next {
+                ahead = ahead.with_right(&term.right, columns.clone(), inner.clone(), panel, row_panels);
+                if panel + 1 == row_panels {
+                    ahead = ahead.with_left(&term.left, of_panel(0), inner.clone());
+                }
+            }
             // SAFETY: as above; a row panel has at most ROWS rows, and its sums begin behind those of the rows before.
             unsafe {
                 let sums = room.sums.add(part.start * panels * S::COLUMNS);
                 steps.pack_left(format, &term.left, absolute.clone(), inner.clone(), room.left);
-                steps.multiply(format, part.len(), depth, room.left, room.right, panels, sums, index == 0);
+                let fresh = index == 0;
+                steps.multiply(format, part.len(), depth, room.left, room.right, panels, sums, fresh, &ahead);
             }
             if index + 1 == last {
                 give::<S>(absolute, part.start, &columns, finish, room);

@@ -16,6 +16,7 @@
 //! over pairs: it rounds between the products of a pair as the hardware does and takes subnormal factors for zero. In
 //! both, bits depend neither on blocks and tiles nor on where a row lies and how many there are.
 
+mod ahead;
 #[cfg(target_arch = "x86_64")]
 mod amx;
 #[cfg(target_arch = "x86_64")]
@@ -40,6 +41,7 @@ mod software;
 mod tests;
 
 use crate::isa;
+use ahead::Ahead;
 use gptjc_graphs::plan::Isa;
 use half::bf16;
 use std::ops::Range;
@@ -172,7 +174,7 @@ trait Steps: Copy {
     );
 
     /// Adds the product of a packed left panel of `rows` rows and of `panels` packed right panels of `depth` lanes to
-    /// `sums`, or makes it the sums if they are `fresh`.
+    /// `sums`, or makes it the sums if they are `fresh`. Meanwhile asks for what lies `ahead`.
     ///
     /// # Safety
     /// `left` and `right` were packed in this format with this depth; `sums` has `panels * rows * COLUMNS` elements.
@@ -186,6 +188,7 @@ trait Steps: Copy {
         panels: usize,
         sums: *mut f32,
         fresh: bool,
+        ahead: &Ahead,
     );
 }
 

@@ -3,6 +3,7 @@
 //! The loops around the instructions are written once, over [`PairVector`] and [`PairTiles`]; the hardware implements
 //! them in [`super::avx512bf16`] and [`super::amx`], and plain Rust in [`super::software`] for machines without.
 
+use super::Ahead;
 use super::blocking::{LEFT_STRIDE, even_part, padded};
 
 /// Rows of a tile of vectors.
@@ -94,9 +95,11 @@ pub(super) fn vector_tiles(
     rows: usize,
     depth: usize,
     panels: usize,
+    ahead: &Ahead,
     mut tile: impl FnMut(usize, usize, usize, usize),
 ) {
     for panel in 0..panels {
+        ahead.fetch(panel, panels);
         for part in 0..rows.div_ceil(ROWS) {
             let part = even_part(rows, ROWS, part);
             let right = panel * padded(depth) * COLUMNS;
@@ -138,7 +141,9 @@ pub(super) unsafe fn tiles<T: PairTiles>(
     panels: usize,
     sums: *mut f32,
     fresh: bool,
+    ahead: &Ahead,
 ) {
+    ahead.fetch(0, 1);
     // SAFETY: the caller's promise; padding leaves room for whole tiles.
     unsafe {
         if fresh {

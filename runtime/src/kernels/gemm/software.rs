@@ -6,7 +6,7 @@
 
 use super::blocking::{LEFT_STRIDE, MOST_ROWS, elements_of_lane, padded};
 use super::pairs::{COLUMNS, PairTiles, PairVector, ROWS, TILE, tiles, vector_tile, vector_tiles};
-use super::{Finish, Format, Left, Right, Steps, Term, driver, pack};
+use super::{Ahead, Finish, Format, Left, Right, Steps, Term, driver, pack};
 use std::ops::Range;
 
 /// Which instructions are replaced.
@@ -81,15 +81,16 @@ impl<const HEIGHT: usize> Steps for Plain<HEIGHT> {
         panels: usize,
         sums: *mut f32,
         fresh: bool,
+        ahead: &Ahead,
     ) {
         // SAFETY: the caller's promise.
         unsafe {
             match format {
                 Format::F32 => multiply_f32(rows, depth, left, right, panels, sums, fresh),
                 Format::Pairs if HEIGHT == MOST_ROWS => {
-                    tiles(SoftwareTiles, rows, depth, left, right, panels, sums, fresh);
+                    tiles(SoftwareTiles, rows, depth, left, right, panels, sums, fresh, ahead);
                 }
-                Format::Pairs => multiply_pairs(rows, depth, left, right, panels, sums, fresh),
+                Format::Pairs => multiply_pairs(rows, depth, left, right, panels, sums, fresh, ahead),
             }
         }
     }
@@ -132,8 +133,9 @@ unsafe fn multiply_pairs(
     panels: usize,
     sums: *mut f32,
     fresh: bool,
+    ahead: &Ahead,
 ) {
-    vector_tiles(rows, depth, panels, |rows, of_left, of_right, of_sums| {
+    vector_tiles(rows, depth, panels, ahead, |rows, of_left, of_right, of_sums| {
         for row in 0..rows {
             // SAFETY: the offsets lie in the caller's panels and sums.
             unsafe {
