@@ -274,8 +274,9 @@ pub fn bind(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
 }
 
 /// The variants that use vector instructions by name. An op that is not here has none.
-fn bind_vector(call: &Call, _isa: Isa) -> Result<Box<dyn Kernel>, KernelError> {
-    Err(KernelError::Unknown(call.kernel.clone()))
+fn bind_vector(call: &Call, isa: Isa) -> Result<Box<dyn Kernel>, KernelError> {
+    let found = attention::bind_vector(call, isa);
+    found.unwrap_or_else(|| Err(KernelError::Unknown(call.kernel.clone())))
 }
 
 fn bind_portable(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
