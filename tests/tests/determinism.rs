@@ -1,9 +1,10 @@
-//! The contract on bits: the adapter's bytes depend on the graph, the data and the seed; not on threads, micro-batches,
-//! caches or budgets.
+//! The contract on bits: the adapter's bytes depend on the graph, the data and the seed; not on threads, sockets,
+//! micro-batches, caches or budgets.
 #![expect(clippy::unwrap_used, reason = "a helper of tests that cannot go on fails the test")]
 
 use gptjc_graphs::plan::{CompileOptions, Packing, Precision};
 use gptjc_runtime::data::window::Window;
+use gptjc_runtime::topology::Pretended;
 use gptjc_runtime::train::{LinearSchedule, TrainOptions};
 use gptjc_tests::golden::Golden;
 
@@ -33,6 +34,7 @@ fn windows(packing: Packing) -> Vec<Window> {
 struct Run {
     options: CompileOptions,
     threads: usize,
+    topology: Option<Pretended>,
 }
 
 impl Run {
@@ -47,14 +49,18 @@ impl Run {
         if let Some(lora) = &mut options.lora {
             lora.dropout = 0.05;
         }
-        Self { options, threads: 1 }
+        Self { options, threads: 1, topology: None }
     }
 
     /// Bytes of the adapter after three steps.
     fn adapter_bytes(&self, packing: Packing) -> Vec<u8> {
         let golden = Golden::open("plain");
-        let train_options =
-            TrainOptions { threads: self.threads, per_device_train_batch_size: 8, ..golden.train_options() };
+        let train_options = TrainOptions {
+            threads: self.threads,
+            topology: self.topology,
+            per_device_train_batch_size: 8,
+            ..golden.train_options()
+        };
         let mut trainer = golden.trainer(&self.options, train_options);
         let windows = windows(packing);
         let windows: Vec<&Window> = windows.iter().collect();
@@ -80,6 +86,10 @@ fn variants(packing: Packing, precision: Precision) -> Vec<(&'static str, Run)> 
     }
     for (name, threads) in [("2 threads", 2), ("5 threads", 5)] {
         variants.push((name, Run { threads, ..Run::new(packing, precision) }));
+    }
+    for (name, threads) in [("2x1", 2), ("3x2", 6), ("2x2", 3)] {
+        let topology = Some(name.parse().unwrap());
+        variants.push((name, Run { threads, topology, ..Run::new(packing, precision) }));
     }
     let mut small_caches = Run::new(packing, precision);
     small_caches.options.target.l2_bytes = 4 << 10;

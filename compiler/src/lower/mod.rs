@@ -8,6 +8,7 @@ mod buffers;
 mod partition;
 
 use crate::CompileError;
+use crate::cost::{self, CostModel};
 use crate::memory::arena;
 use buffers::{Assignment, BufferTable};
 use gptjc_graphs::entities::NodeId;
@@ -24,6 +25,7 @@ pub fn lower(graphs: &[Graph], options: &CompileOptions) -> Result<Plan, Compile
     let mut table = BufferTable::default();
     let mut entries = Vec::new();
     let mut arena_bytes = 0;
+    let cost = CostModel::new(&options.target);
     for graph in graphs {
         let assignment = buffers::assign(graph, &mut table)?;
         let layout = arena::pack(&assignment.blocks);
@@ -31,7 +33,7 @@ pub fn lower(graphs: &[Graph], options: &CompileOptions) -> Result<Plan, Compile
             table.buffers[buffer as usize].offset = layout.offsets[block];
         }
         arena_bytes = arena_bytes.max(layout.bytes);
-        entries.push(entry(graph, &assignment, &options.target));
+        entries.push(entry(graph, &assignment, &options.target, &cost));
     }
     let persistent_bytes = place_persistent(&mut table);
     let weight_bytes = |table: &BufferTable| {
@@ -61,8 +63,17 @@ fn place_persistent(table: &mut BufferTable) -> u64 {
     offset
 }
 
-fn entry(graph: &Graph, assignment: &Assignment, target: &Target) -> EntryPoint {
-    let steps = graph.nodes().map(|(id, node)| step(graph, id, node, assignment, target)).collect();
+/// Bytes of an arena for the temporaries of one graph.
+///
+/// # Errors
+/// [`CompileError::Lower`] if the graph cannot be lowered.
+pub(crate) fn arena_bytes(graph: &Graph) -> Result<u64, CompileError> {
+    let assignment = buffers::assign(graph, &mut BufferTable::default())?;
+    Ok(arena::pack(&assignment.blocks).bytes)
+}
+
+fn entry(graph: &Graph, assignment: &Assignment, target: &Target, cost: &CostModel) -> EntryPoint {
+    let steps = graph.nodes().map(|(id, node)| step(graph, id, node, assignment, target, cost)).collect();
     EntryPoint {
         name: graph.name.clone(),
         steps,
@@ -71,8 +82,14 @@ fn entry(graph: &Graph, assignment: &Assignment, target: &Target) -> EntryPoint 
     }
 }
 
-fn step(graph: &Graph, id: NodeId, node: &Node, assignment: &Assignment, target: &Target) -> Step {
-    let bytes = |values: &[_]| values.iter().map(|&value| graph.ty(value).bytes() as u64).sum::<u64>();
+fn step(
+    graph: &Graph,
+    id: NodeId,
+    node: &Node,
+    assignment: &Assignment,
+    target: &Target,
+    cost: &CostModel,
+) -> Step {
     Step {
         kernel: kernel_id(graph, node, target).to_string(),
         attributes: Step::encode_attributes(&node.op.attributes()),
@@ -81,9 +98,9 @@ fn step(graph: &Graph, id: NodeId, node: &Node, assignment: &Assignment, target:
         partition: partition::of(graph, node, target),
         module: node.module.clone(),
         flops: graph.node_flops(node),
-        bytes: bytes(&node.operands) + bytes(&node.results),
+        bytes: cost::bytes(graph, node),
         workspace: assignment.workspace(id).to_vec(),
-        seconds: 0.0,
+        seconds: cost.seconds(graph, node),
     }
 }
 

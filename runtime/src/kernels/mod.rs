@@ -13,6 +13,7 @@
 
 mod bind;
 mod blocks;
+mod row_arithmetic;
 mod rowwise;
 mod simd;
 #[cfg(test)]
@@ -47,6 +48,10 @@ pub use bind::{Call, KernelError, bind};
 pub use view::{Element, View};
 
 use gptjc_graphs::shape::Extents;
+
+/// The arithmetic of the portable kernels, where kernels have a choice.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Portable;
 
 /// A kernel bound to its operands and results.
 pub trait Kernel: Send + Sync {

@@ -102,7 +102,8 @@ fn fused_sample(name: &str) -> (Attributes, Vec<TensorType>) {
     match name {
         "projection" => {
             let sets = own(1).int("biased", 1).int("adapted", 1).int("gelu", 1).int("residuals", 1);
-            (sets.float("scale", 2.0).word("dtype", "f32"), vec![x.clone(), matrix, bias, low, upper, x])
+            let types = sets.float("scale", 2.0).word("dtype", "f32").word("activation", "f32");
+            (types, vec![x.clone(), matrix, bias, low, upper, x])
         }
         "projection_grad" => {
             let sets = own(2).int("adapted", 3).int("gelu", 1).int("residuals", 1).word("dtype", "f32");
@@ -279,7 +280,7 @@ fn what_is_not_part_of_this_version_is_refused() {
         refusal(&call).unwrap()
     };
     let rest = "is not part of this gptjc; compile the plan again for this machine with `gptjc compile`";
-    assert_eq!(unknown("add", "amx"), format!("kernel `add-f32-amx` {rest}"));
+    assert_eq!(unknown("add", "mmx"), format!("kernel `add-f32-mmx` {rest}"));
     assert_eq!(unknown("add2", "portable"), format!("kernel `add2-f32-portable` {rest}"));
 }
 

@@ -1,5 +1,6 @@
 //! The portable projections: the portable product's panels, with what fusion adds done on a panel's sums.
 
+use super::super::Portable as Arithmetic;
 use super::super::gelu::{gelu_tanh, gelu_tanh_derivative};
 use super::super::matmul::Factor;
 use super::super::matmul::portable::{Layout, PACKED, PANEL, accumulate, panels};
@@ -167,7 +168,7 @@ unsafe fn add_masked(
         // SAFETY: the caller's promise.
         let masks = unsafe { masks.of_batch(extents) };
         for (row, products) in rows.clone().zip(products.chunks_exact_mut(PANEL)) {
-            masks.drop_row(&mut products[..columns.len()], columns.start, site, masks.place(row));
+            masks.drop_row(Arithmetic, &mut products[..columns.len()], columns.start, site, masks.place(row));
         }
     }
     add(sums, products);

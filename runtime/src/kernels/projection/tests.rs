@@ -163,7 +163,7 @@ proptest! {
         let terms = group.inputs + 2 * group.rank + group.residuals + 2;
         for types in TYPES {
             let [single, rounded] = [F32, Bf16].map(|dtype| group.forward(types, dtype));
-            for (case, dtype) in [(&single, F32), (&rounded, Bf16)] {
+            for case in [&single, &rounded] {
                 case.check(|case, _| forward_bounds(case, terms, group.outputs.len()));
             }
             check_rounding(&single, &rounded, group.outputs.len());

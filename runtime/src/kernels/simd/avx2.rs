@@ -10,7 +10,8 @@ const HALF: usize = LANES / 2;
 
 /// Methods that are a few instructions.
 macro_rules! instructions {
-    ($(fn $name:ident($($argument:ident: $ty:ty),*) $(-> $result:ty)? $body:block)*) => {$(
+    ($($(#[$attribute:meta])* fn $name:ident($($argument:ident: $ty:ty),*) $(-> $result:ty)? $body:block)*) => {$(
+        $(#[$attribute])*
         #[inline(always)]
         fn $name(self, $($argument: $ty),*) $(-> $result)? {
             // SAFETY: the token proves AVX2, FMA and F16C; addresses come from references to arrays of the size that is read
@@ -100,6 +101,7 @@ impl Simd for Avx2 {
         fn load_words(x: &[u32; LANES]) -> [__m256i; 2] {
             [_mm256_loadu_si256(x.as_ptr().cast()), _mm256_loadu_si256(x[HALF..].as_ptr().cast())]
         }
+        #[cfg(test)]
         fn words(x: [__m256i; 2]) -> [u32; LANES] {
             let mut lanes = [0; LANES];
             _mm256_storeu_si256(lanes.as_mut_ptr().cast(), x[0]);

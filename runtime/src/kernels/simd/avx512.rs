@@ -7,7 +7,8 @@ use std::arch::x86_64::*;
 
 /// Methods that are a few instructions.
 macro_rules! instructions {
-    ($(fn $name:ident($($argument:ident: $ty:ty),*) $(-> $result:ty)? $body:block)*) => {$(
+    ($($(#[$attribute:meta])* fn $name:ident($($argument:ident: $ty:ty),*) $(-> $result:ty)? $body:block)*) => {$(
+        $(#[$attribute])*
         #[inline(always)]
         fn $name(self, $($argument: $ty),*) $(-> $result)? {
             // SAFETY: the token proves AVX-512 F, BW, DQ and VL; addresses come from references to arrays of the size that
@@ -79,6 +80,7 @@ impl Simd for Avx512 {
         }
         fn splat_words(x: u32) -> __m512i { _mm512_set1_epi32(x.cast_signed()) }
         fn load_words(x: &[u32; LANES]) -> __m512i { _mm512_loadu_si512(x.as_ptr().cast()) }
+        #[cfg(test)]
         fn words(x: __m512i) -> [u32; LANES] {
             let mut lanes = [0; LANES];
             _mm512_storeu_si512(lanes.as_mut_ptr().cast(), x);

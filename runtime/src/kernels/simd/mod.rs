@@ -5,8 +5,8 @@
 //! says, and no result depends on anything else: code written against this trait gives the same bits with every
 //! implementation. So all vector variants of an element-wise kernel are one *rounding class*, `vector`.
 //!
-//! How to use it: write a [`Body`] and give it to [`Simd::vectorize`], which compiles it with the instruction set's features.
-//! Everything that a body calls is `#[inline(always)]`, closures too; what is not would lose the features.
+//! How to use it: write a closure and give it to [`Simd::call`], which compiles it with the instruction set's features (or a
+//! [`Body`] and [`Simd::vectorize`], where the instruction set is not known). Everything that it calls is `#[inline(always)]`, closures too; what is not would lose the features.
 //!
 //! Elementary functions are in [`math`], the random words of dropout in [`philox`], loops over slices in [`slices`].
 //!
@@ -43,6 +43,18 @@ pub(crate) trait Body {
     fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
 
+/// See [`Simd::call`].
+struct Closure<F>(F);
+
+impl<R, F: FnOnce() -> R> Body for Closure<F> {
+    type Output = R;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> R {
+        (self.0)()
+    }
+}
+
 /// The arithmetic of vectors of [`LANES`] numbers, by an instruction set that the token proves.
 pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// f32 numbers.
@@ -54,6 +66,12 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
 
     /// Runs `body` with the instruction set's features.
     fn vectorize<B: Body>(self, body: B) -> B::Output;
+
+    /// The same for a closure, which is `#[inline(always)]`.
+    #[inline]
+    fn call<R>(self, work: impl FnOnce() -> R) -> R {
+        self.vectorize(Closure(work))
+    }
 
     /// `x` in every lane.
     fn splat(self, x: f32) -> Self::Floats;
@@ -102,6 +120,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// The numbers in memory.
     fn load_words(self, x: &[u32; LANES]) -> Self::Words;
     /// The lanes.
+    #[cfg(test)]
     fn words(self, x: Self::Words) -> [u32; LANES];
     /// `a + b`, modulo 2^32.
     fn add_words(self, a: Self::Words, b: Self::Words) -> Self::Words;
