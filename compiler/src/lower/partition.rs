@@ -53,6 +53,13 @@ pub(super) fn of(graph: &Graph, node: &Node, isa: Isa, target: &Target) -> Parti
             // Outputs N and inputs K of one window's gradient; what is summed is short.
             vector_matmul(ty.dims[1].bound, ty.dims[2].bound, target)
         }
+        Op::Attention(op) => {
+            // Rows are queries of a segment and a head. Each tile packs the keys again that it sees: no more tiles than
+            // there must be.
+            let units = op.heads * rows.div_ceil(op.window.max(1));
+            let ranges = (target.cores.max(1) as usize * TILES_PER_CORE).div_ceil(units.max(1));
+            Partition { rows: op.window.div_ceil(ranges).clamp(1, u32::MAX as usize) as u32, columns: 0 }
+        }
         Op::WindowMatmul(_) => {
             // Rows are the outputs N of one window's gradient.
             Partition { rows: rows_within(ty.dims[1].bound, ty.dims[2].bound * 4, target), columns: 0 }
@@ -91,7 +98,6 @@ pub(super) fn of(graph: &Graph, node: &Node, isa: Isa, target: &Target) -> Parti
         | Op::ScatterRows(_)
         | Op::CrossEntropyGrad(_)
         | Op::AdapterDown(_)
-        | Op::Attention(_)
         | Op::AttentionGrad(_)
         | Op::AdapterUpGrad(_)
         | Op::SumSquares(_)
