@@ -84,9 +84,38 @@ pub(super) fn thousands(value: u64) -> String {
     text
 }
 
+/// `text` with every `<number> bytes` as people read it.
+pub(super) fn humane(text: &str) -> String {
+    let mut parts = text.split(" bytes").peekable();
+    let mut out = String::with_capacity(text.len());
+    while let Some(part) = parts.next() {
+        let start = part.rfind(|c: char| !c.is_ascii_digit()).map_or(0, |at| at + 1);
+        match part[start..].parse() {
+            Ok(number) if parts.peek().is_some() => {
+                out.push_str(&part[..start]);
+                out.push_str(&bytes(number));
+            }
+            _ => {
+                out.push_str(part);
+                out.push_str(if parts.peek().is_some() { " bytes" } else { "" });
+            }
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_in_a_sentence() {
+        assert_eq!(
+            humane("budget: 1073741824 bytes, no bytes and 512 bytes"),
+            "budget: 1.00 GiB, no bytes and 512 B"
+        );
+        assert_eq!(humane("nothing fits"), "nothing fits");
+    }
 
     #[test]
     fn numbers_have_three_digits_and_a_unit() {

@@ -63,6 +63,13 @@ impl Avx512Bf16 {
     }
 }
 
+impl Avx512Bf16 {
+    /// What it includes.
+    pub fn avx512(self) -> Avx512 {
+        Avx512(())
+    }
+}
+
 /// True if this CPU can run kernels of `isa`.
 pub fn usable(isa: Isa) -> bool {
     match isa {
