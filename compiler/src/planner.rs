@@ -359,7 +359,7 @@ fn describe(choice: &Choice, weights: &Weights) -> String {
     };
     format!(
         "{} blocks recomputed, {residency}: {:.3} s a step, of a micro-step {:.3} s waiting and {} bytes read; {} bytes at \
-         the peak, {} of them temporaries",
+         the peak, {} bytes of it temporaries",
         choice.blocks,
         choice.seconds,
         choice.wait,

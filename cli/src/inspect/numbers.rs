@@ -84,24 +84,23 @@ pub(super) fn thousands(value: u64) -> String {
     text
 }
 
-/// `text` with every `<number> bytes` as people read it.
+/// `text` with every `<number> bytes` and `<number> flops` as people read it.
 pub(super) fn humane(text: &str) -> String {
-    let mut parts = text.split(" bytes").peekable();
-    let mut out = String::with_capacity(text.len());
-    while let Some(part) = parts.next() {
-        let start = part.rfind(|c: char| !c.is_ascii_digit()).map_or(0, |at| at + 1);
-        match part[start..].parse() {
-            Ok(number) if parts.peek().is_some() => {
-                out.push_str(&part[..start]);
-                out.push_str(&bytes(number));
-            }
-            _ => {
-                out.push_str(part);
-                out.push_str(if parts.peek().is_some() { " bytes" } else { "" });
-            }
-        }
+    let words: Vec<&str> = text.split(' ').collect();
+    let mut out: Vec<String> = Vec::with_capacity(words.len());
+    let mut index = 0;
+    while let Some(word) = words.get(index) {
+        let unit = words.get(index + 1).copied().unwrap_or_default();
+        let name = unit.trim_end_matches([',', ';', '.', ':', ')']);
+        let found = match (word.parse::<u64>(), name) {
+            (Ok(number), "bytes") => Some(bytes(number)),
+            (Ok(number), "flops") => Some(flops(number as f64)),
+            _ => None,
+        };
+        index += if found.is_some() { 2 } else { 1 };
+        out.push(found.map_or_else(|| (*word).to_owned(), |text| text + &unit[name.len()..]));
     }
-    out
+    out.join(" ")
 }
 
 #[cfg(test)]
@@ -111,8 +110,8 @@ mod tests {
     #[test]
     fn bytes_in_a_sentence() {
         assert_eq!(
-            humane("budget: 1073741824 bytes, no bytes and 512 bytes"),
-            "budget: 1.00 GiB, no bytes and 512 B"
+            humane("budget: 1073741824 bytes, no bytes and 512 bytes of 2000000 flops; 7 nodes"),
+            "budget: 1.00 GiB, no bytes and 512 B of 2.00 MFLOP; 7 nodes"
         );
         assert_eq!(humane("nothing fits"), "nothing fits");
     }

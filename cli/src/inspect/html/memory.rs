@@ -90,7 +90,11 @@ fn planner(lines: &[String]) -> String {
     let line = |line: &String| match line.split_once(": ") {
         Some((what, rest)) => {
             let class = if what == "chosen" { " class=\"chosen\"" } else { "" };
-            format!("<tr{class}><td>{}</td><td>{}</td></tr>", escape(what), escape(&humane(rest)))
+            format!(
+                "<tr{class}><td class=\"what\">{}</td><td>{}</td></tr>",
+                escape(what),
+                escape(&humane(rest))
+            )
         }
         None => format!("<tr><td></td><td>{}</td></tr>", escape(&humane(line))),
     };
@@ -214,20 +218,22 @@ impl<'e> Map<'e> {
 
     /// The peak, and the budget if it is in the picture.
     fn lines(&self, svg: &mut String) {
-        let mut line = |class: &str, at: u64, text: &str| {
+        let mut line = |class: &str, at: u64, text: &str, above: f64| {
             let y = self.y(at);
-            let _ = write!(
+            let _ = writeln!(
                 svg,
-                "<path class=\"{class}\" d=\"M{LEFT} {}H{}\"/><text class=\"r line\" x=\"{}\" y=\"{}\">{text}</text>\n",
+                "<path class=\"{class}\" d=\"M{LEFT} {}H{}\"/><text class=\"r line\" x=\"{}\" y=\"{}\">{text}</text>",
                 px(y),
                 WIDTH - RIGHT,
                 WIDTH - RIGHT - 6.0,
-                px(y - 5.0)
+                px(y - above)
             );
         };
-        line("peak", self.arena, &format!("arena {}", bytes(self.arena)));
-        if self.room >= self.arena && self.room as f64 <= self.top {
-            line("budget", self.room, &format!("budget leaves {}", bytes(self.room)));
+        let shows_budget = self.room >= self.arena && self.room as f64 <= self.top;
+        let is_near = shows_budget && self.y(self.arena) - self.y(self.room) < 18.0;
+        line("peak", self.arena, &format!("arena {}", bytes(self.arena)), if is_near { -14.0 } else { 5.0 });
+        if shows_budget {
+            line("budget", self.room, &format!("budget leaves {}", bytes(self.room)), 5.0);
         }
     }
 

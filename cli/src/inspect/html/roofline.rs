@@ -117,10 +117,10 @@ impl<'e> Plot<'e> {
             let path: Vec<String> = points.iter().map(|(x, y)| format!("{} {}", px(*x), px(*y))).collect();
             let _ = write!(
                 svg,
-                "<path class=\"roof\" d=\"M{}\"/><text class=\"r line\" x=\"{}\" y=\"{}\">peak in {name}: {}</text>",
+                "<path class=\"roof\" d=\"M{}\"/><text class=\"line\" x=\"{}\" y=\"{}\">peak in {name}: {}</text>",
                 path.join("L"),
-                px(points[2].0 - 4.0),
-                px(points[2].1 - 6.0),
+                px(points[1].0 + 4.0),
+                px(points[1].1 - 7.0),
                 flops_per_second(peak)
             );
         }
