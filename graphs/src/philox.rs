@@ -6,10 +6,12 @@
 //!
 //! Does not: keep state or give real numbers.
 
-const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
+/// Factors of a round.
+pub const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
 /// Added to the key between rounds: the golden ratio and the root of three minus one.
-const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
-const ROUNDS: usize = 10;
+pub const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
+/// Rounds of a block of words.
+pub const ROUNDS: usize = 10;
 
 /// Sites (dropout calls of a graph) that a counter can tell apart.
 pub const MAX_SITES: usize = 1 << 16;

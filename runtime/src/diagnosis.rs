@@ -2,18 +2,20 @@
 //!
 //! Does not: decide anything; [`crate::machine`] says what a plan is compiled for. What cannot be read is `None`.
 
+use crate::topology::{self, Topology};
 use serde::Serialize;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Features of a CPU that kernels could use, as `/proc/cpuinfo` names them.
-pub const FEATURES: [&str; 10] = [
+pub const FEATURES: [&str; 11] = [
     "avx2",
     "fma",
     "f16c",
     "avx512f",
     "avx512bw",
+    "avx512dq",
     "avx512vl",
     "avx512_bf16",
     "amx_tile",
@@ -97,6 +99,8 @@ pub struct Diagnosis {
     pub memory: Memory,
     /// Caches.
     pub caches: Vec<Cache>,
+    /// Cores that a team of threads would use.
+    pub topology: Topology,
 }
 
 /// Looks at the machine.
@@ -107,6 +111,7 @@ pub fn diagnose(files: &SystemFiles) -> Diagnosis {
         cores: cores(files, &cpuinfo),
         memory: memory(files),
         caches: caches(&files.sys.join("devices/system/cpu/cpu0/cache")),
+        topology: Topology::read(files, &topology::allowed()),
     }
 }
 

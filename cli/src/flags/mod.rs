@@ -4,19 +4,25 @@
 //! settles has no default here: whether it was typed decides whether it can contradict a plan.
 //! Does not: know how flags become options; see [`crate::settings`].
 
+mod bench;
 pub(crate) mod compile;
 mod data;
 mod engine;
 mod export;
+pub(crate) mod inspect;
 pub(crate) mod reference;
+mod synth;
 mod train;
 pub(crate) mod values;
 
+pub(crate) use bench::{BenchCommand, BenchWhat, KernelsFlags, MachineFlags, MeasureFlags, StepFlags};
 pub(crate) use compile::{CompileFlags, LoraFlags, ModelFlags, WindowFlags};
 pub(crate) use data::DataFlags;
 pub(crate) use engine::{DoctorCommand, EngineFlags, GenerateCommand, ValidateCommand};
 pub(crate) use export::{ExportCommand, MadeDirectory, MergeCommand};
+pub(crate) use inspect::InspectCommand;
 pub(crate) use reference::ReferenceFlags;
+pub(crate) use synth::SynthCommand;
 pub(crate) use train::{OutputFlags, RunFlags};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -78,14 +84,29 @@ pub(crate) enum Command {
     Export(Box<ExportCommand>),
     /// Merge an adapter into its model: a Hugging Face directory, and what merging and rounding changed
     Merge(Box<MergeCommand>),
-    /// Show what a plan holds, as text
+    /// Show what a plan holds and why: graphs, steps, memory, costs, passes, time; as text, DOT, JSON or a web page
     Inspect(InspectCommand),
     /// Ask a model about MNLI rows, under ONNX Runtime or compiled, and report its accuracy
     Validate(Box<ValidateCommand>),
     /// Continue prompts greedily, under ONNX Runtime or compiled
     Generate(Box<GenerateCommand>),
+    /// Write a random checkpoint of any size, for measuring and testing
+    Synth(SynthCommand),
+    /// Measure this machine, kernels, or training steps
+    Bench(BenchCommand),
     /// Show what this machine has and lacks, and fetch ONNX Runtime
     Doctor(DoctorCommand),
+}
+
+impl Command {
+    /// True if the command chooses or runs kernels, whose self-test must have been passed.
+    pub(crate) fn runs_kernels(&self) -> bool {
+        match self {
+            Self::Compile(_) | Self::Train(_) | Self::Finetune(_) | Self::Merge(_) => true,
+            Self::Validate(_) | Self::Generate(_) | Self::Bench(_) => true,
+            Self::Export(_) | Self::Inspect(_) | Self::Synth(_) | Self::Doctor(_) => false,
+        }
+    }
 }
 
 /// `gptjc compile`
@@ -131,17 +152,6 @@ pub(crate) struct JobFlags {
     pub(crate) output: OutputFlags,
     #[command(flatten)]
     pub(crate) reference: ReferenceFlags,
-}
-
-/// `gptjc inspect`
-#[derive(Debug, Args)]
-pub(crate) struct InspectCommand {
-    /// The plan
-    #[arg(value_name = "PLAN")]
-    pub(crate) plan: PathBuf,
-    /// Also list every buffer and every step
-    #[arg(long)]
-    pub(crate) steps: bool,
 }
 
 #[cfg(test)]

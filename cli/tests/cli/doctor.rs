@@ -8,13 +8,55 @@ use tempfile::TempDir;
 #[test]
 fn the_machine_is_described() {
     let text = gptjc("doctor", &[]).ok().out;
-    for part in ["CPU  ", "cores  ", "caches  ", "memory  ", "kernels  ", "disk  ", "ONNX Runtime  "] {
+    for part in
+        ["CPU  ", "cores  ", "threads  ", "caches  ", "memory  ", "kernels  ", "disk  ", "ONNX Runtime  "]
+    {
         assert!(text.contains(part), "expected `{part}` in: {text}");
     }
     let page: Value = serde_json::from_str(&gptjc("doctor --json", &[]).ok().out).unwrap();
     assert!(page["cores"]["usable"].as_u64().unwrap() > 0, "{page}");
+    assert!(page["threads"].as_u64().unwrap() > 0, "{page}");
+    assert!(!page["topology"]["cores"].as_array().unwrap().is_empty(), "{page}");
     assert!(page["memory"]["total"].as_u64().unwrap() > 0, "{page}");
     assert!(page["kernels"].as_array().unwrap().contains(&"portable".into()), "{page}");
+}
+
+#[test]
+fn kernels_are_tested_once_for_a_cpu_and_a_program() {
+    let home = TempDir::new().unwrap();
+    let variables = [("HOME", home.path())];
+    let page = |arguments: &[&str]| -> Value {
+        serde_json::from_str(&gptjc_alone(arguments, &variables).ok().out).unwrap()
+    };
+    let verdicts = |page: &Value| -> Vec<Value> {
+        let variants = page["variants"].as_array().unwrap();
+        assert_eq!(variants.len(), 5, "{page}");
+        variants
+            .iter()
+            .filter(|variant| variant["isa"] != "portable")
+            .map(|one| one["self_test"].clone())
+            .collect()
+    };
+    assert!(verdicts(&page(&["doctor", "--json"])).iter().all(Value::is_null));
+    let tested = verdicts(&page(&["doctor", "--self-test", "--json"]));
+    for verdict in tested.iter().filter(|verdict| !verdict.is_null()) {
+        assert_eq!(verdict["differ"].as_array().unwrap().len(), 0, "{verdict}");
+    }
+    let kept = home.path().join(".cache/gptjc/self-test.json");
+    assert_eq!(verdicts(&page(&["doctor", "--json"])), tested, "the verdict is kept");
+    // A verdict that says that a variant is wrong is believed, and one of another program is not.
+    let text = std::fs::read_to_string(&kept).unwrap();
+    let mut forged: Value = serde_json::from_str(&text).unwrap();
+    let wrong = serde_json::json!({"isa": "avx2", "agree": [], "differ": ["add-f32-avx2: wrong"]});
+    forged["report"]["verdicts"] = serde_json::json!([wrong]);
+    std::fs::write(&kept, forged.to_string()).unwrap();
+    let run = gptjc_alone(&["doctor", "--json"], &variables).ok();
+    assert!(run.err.contains("kernels for avx2 are switched off"), "{}", run.err);
+    let found: Value = serde_json::from_str(&run.out).unwrap();
+    assert_eq!(found["kernels"], serde_json::json!(["portable"]), "all others build on avx2");
+    forged["identity"]["program"] = "another".into();
+    std::fs::write(&kept, forged.to_string()).unwrap();
+    assert!(!gptjc_alone(&["doctor", "--json"], &variables).ok().err.contains("switched off"));
 }
 
 #[test]

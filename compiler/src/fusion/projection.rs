@@ -232,6 +232,7 @@ fn projection(x: ValueId, members: &[Member], residuals: &[ValueId], module: &st
         residuals: residuals.len(),
         scale: adapted(members).next().map_or(1.0, |adapter| adapter.scale),
         dtype: DType::F32,
+        activation: DType::F32,
     };
     let mut operands = vec![Operand::from(x)];
     operands.extend(members.iter().map(|member| Operand::from(member.weight)));

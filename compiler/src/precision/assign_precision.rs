@@ -16,6 +16,10 @@
 //! statistics, log-sum-exps, adapters, thin products, loss, parameter gradients and moments stay f32. Where all parameters
 //! are trained, the f32 masters are cast as well.
 //!
+//! Where products are made by f32 instructions ([`Products::F32`]), rounding what enters one saves no time, and what is not
+//! kept for the backward pass takes no memory then. So there a projection reads its layer norm, which the backward pass
+//! makes again, and its activation, if the backward pass does not read it, in f32.
+//!
 //! Requires: a verified graph; every other pass that changes ops before it. Gives: the same graph with roundings; this is
 //! the only pass that changes numbers. Cost: linear.
 
@@ -27,20 +31,46 @@ use gptjc_graphs::entities::{Entity, NodeId, ValueId};
 use gptjc_graphs::graph::{Graph, GraphError, Node, Role};
 use gptjc_graphs::ops::Op;
 use gptjc_graphs::ops::elementwise::Cast;
+use gptjc_graphs::plan::Isa;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Which operands the instructions of a target's base matmuls take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Products {
+    /// Both bf16.
+    Bf16,
+    /// Any, widened to f32.
+    F32,
+}
+
+impl Products {
+    /// Those of the kernels of `isa`.
+    pub fn of(isa: Isa) -> Self {
+        match isa {
+            Isa::Portable | Isa::Avx2 | Isa::Avx512 => Products::F32,
+            Isa::Avx512Bf16 | Isa::Amx => Products::Bf16,
+        }
+    }
+}
+
 /// See the [module](self).
-pub struct AssignPrecision;
+pub struct AssignPrecision {
+    /// What base matmuls take.
+    pub products: Products,
+}
 
 impl Pass for AssignPrecision {
     fn name(&self) -> &'static str {
-        "assign_precision"
+        match self.products {
+            Products::Bf16 => "assign_precision",
+            Products::F32 => "assign_precision_f32_products",
+        }
     }
 
     fn run(&self, graph: &mut Graph, remarks: &mut Vec<String>) -> Result<(), CompileError> {
         let failed = |error: GraphError| CompileError::Pass { pass: self.name(), reason: error.to_string() };
         let matcher = Matcher::new(graph);
-        let mut rounder = Rounder::new(&matcher).map_err(failed)?;
+        let mut rounder = Rounder::new(&matcher, self.products).map_err(failed)?;
         rounder.copy_nodes().map_err(failed)?;
         remarks.extend(rounder.remark());
         *graph = rounder.finish();
@@ -76,34 +106,31 @@ fn needs_bf16(matcher: &Matcher<'_>, node: &Node, index: usize) -> bool {
     }
 }
 
-/// The op with its result stored as bf16, and the results that this is about; none if the op has no choice.
-fn narrowed(op: &Op) -> Option<(Op, std::ops::Range<usize>)> {
-    let dtype = DType::Bf16;
-    match op.clone() {
-        Op::LayerNorm(mut op) => {
-            op.dtype = dtype;
-            Some((op.into(), 0..1))
+/// Sets of a node's results whose type the op chooses, each as a whole: first and number.
+fn choices(op: &Op) -> Vec<(usize, usize)> {
+    match op {
+        Op::LayerNorm(_) | Op::ProjectionGrad(_) | Op::Attention(_) => vec![(0, 1)],
+        Op::Projection(op) => {
+            let activations = op.gelu.count_ones() as usize;
+            vec![(0, op.members), (op.members, activations)]
         }
-        Op::Projection(mut op) => {
-            op.dtype = dtype;
-            let results = op.members + op.gelu.count_ones() as usize;
-            Some((op.into(), 0..results))
-        }
-        Op::ProjectionGrad(mut op) => {
-            op.dtype = dtype;
-            Some((op.into(), 0..1))
-        }
-        Op::Attention(mut op) => {
-            op.dtype = dtype;
-            Some((op.into(), 0..1))
-        }
-        Op::AttentionGrad(mut op) => {
-            op.dtype = dtype;
-            let results = op.wanted.count_ones() as usize;
-            Some((op.into(), 0..results))
-        }
-        _ => None,
+        Op::AttentionGrad(op) => vec![(0, op.wanted.count_ones() as usize)],
+        _ => Vec::new(),
     }
+}
+
+/// Makes the op store the results of choice `index` as bf16.
+fn store_bf16(op: &mut Op, index: usize) {
+    let dtype = match op {
+        Op::LayerNorm(op) => &mut op.dtype,
+        Op::Projection(op) if index == 1 => &mut op.activation,
+        Op::Projection(op) => &mut op.dtype,
+        Op::ProjectionGrad(op) => &mut op.dtype,
+        Op::Attention(op) => &mut op.dtype,
+        Op::AttentionGrad(op) => &mut op.dtype,
+        _ => return,
+    };
+    *dtype = DType::Bf16;
 }
 
 /// The op whose inner operands of a base matmul are rounded to bf16.
@@ -120,6 +147,9 @@ fn rounded_inside(op: &Op) -> Op {
 /// The graph with roundings, in the making.
 struct Rounder<'m, 'g> {
     matcher: &'m Matcher<'g>,
+    products: Products,
+    /// Nodes from here on are of the backward pass.
+    backward: Option<NodeId>,
     new: Graph,
     /// New value of each old one, by index.
     values: Vec<Option<ValueId>>,
@@ -131,7 +161,7 @@ struct Rounder<'m, 'g> {
 }
 
 impl<'m, 'g> Rounder<'m, 'g> {
-    fn new(matcher: &'m Matcher<'g>) -> Result<Self, GraphError> {
+    fn new(matcher: &'m Matcher<'g>, products: Products) -> Result<Self, GraphError> {
         let old = matcher.graph;
         let mut new = Graph::new(&old.name);
         let mut values = vec![None; old.value_count()];
@@ -145,7 +175,10 @@ impl<'m, 'g> Rounder<'m, 'g> {
             weights += usize::from(is_narrow);
             values[input.value.index()] = Some(new.input(&input.name, input.role, ty)?);
         }
-        Ok(Self { matcher, new, values, casts: BTreeMap::new(), weights, stored: BTreeSet::new() })
+        let is_loss = |node: &Node| matches!(node.op, Op::VocabLoss(_) | Op::CrossEntropy(_));
+        let backward = old.nodes().find_map(|(id, node)| is_loss(node).then_some(id));
+        let (casts, stored) = (BTreeMap::new(), BTreeSet::new());
+        Ok(Self { matcher, products, backward, new, values, casts, weights, stored })
     }
 
     fn copy_nodes(&mut self) -> Result<(), GraphError> {
@@ -154,27 +187,51 @@ impl<'m, 'g> Rounder<'m, 'g> {
             let mut operands: Vec<ValueId> =
                 node.operands.iter().filter_map(|operand| self.values[operand.index()]).collect();
             for (index, operand) in operands.iter_mut().enumerate() {
-                if needs_bf16(self.matcher, node, index) {
+                if needs_bf16(self.matcher, node, index) && !self.stays_f32(node, index) {
                     *operand = self.rounded(*operand)?;
                 }
             }
-            let op = match narrowed(&node.op) {
-                Some((op, results))
-                    if results
-                        .clone()
-                        .all(|result| everybody_takes_bf16(self.matcher, node.results[result])) =>
-                {
+            let mut op = rounded_inside(&node.op);
+            for (index, (first, count)) in
+                choices(&node.op).into_iter().enumerate().filter(|choice| choice.1.1 > 0)
+            {
+                let mut results = node.results[first..first + count].iter();
+                if results.all(|&result| self.is_stored_as_bf16(result)) {
+                    store_bf16(&mut op, index);
                     self.stored.insert(id);
-                    op
                 }
-                _ => rounded_inside(&node.op),
-            };
+            }
             let copy = self.new.push(op, &operands)?;
             for (old, new) in node.results.iter().zip(self.new.node(copy).results.clone()) {
                 self.values[old.index()] = Some(new);
             }
         }
         Ok(())
+    }
+
+    /// True if a base product reads operand `index` of `node` in f32.
+    fn stays_f32(&self, node: &Node, index: usize) -> bool {
+        index == 0 && matches!(node.op, Op::Projection(_)) && self.is_transient(node.operands[0])
+    }
+
+    /// True if the instructions take f32 and `value` is not kept for the backward pass: a layer norm, which is made again,
+    /// or an activation that nobody there reads.
+    fn is_transient(&self, value: ValueId) -> bool {
+        let Some((_, definition)) = self.matcher.definition(value) else { return false };
+        let read_backward =
+            || self.matcher.readers(value).any(|(id, _)| self.backward.is_some_and(|loss| id > loss));
+        self.products == Products::F32
+            && match &definition.op {
+                Op::LayerNorm(_) => true,
+                Op::Projection(op) => definition.results[op.members..].contains(&value) && !read_backward(),
+                _ => false,
+            }
+    }
+
+    /// True if whoever reads `value` takes bf16, and it is not read in f32 for being transient.
+    fn is_stored_as_bf16(&self, value: ValueId) -> bool {
+        let stays = |node: &Node| node.operands.first() == Some(&value) && self.stays_f32(node, 0);
+        everybody_takes_bf16(self.matcher, value) && !self.matcher.readers(value).any(|(_, node)| stays(node))
     }
 
     /// `value` in bf16; one cast serves all readers.

@@ -2,4 +2,4 @@
 
 pub mod assign_precision;
 
-pub use assign_precision::AssignPrecision;
+pub use assign_precision::{AssignPrecision, Products};

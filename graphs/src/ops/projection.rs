@@ -25,7 +25,8 @@ use crate::shape::{Extents, TensorType};
 /// `projection %x[M, K], weights [N, K], biases f32[N], (low f32[M, r], b f32[N, r]) of each adapter, residuals f32[M, N]
 /// -> projections [M, N], activations [M, N]`.
 ///
-/// `y = x · wᵀ + (scale · low) · bᵀ + bias + residuals`, rounded to `dtype`; `act = gelu_tanh(y)`, rounded to `dtype`.
+/// `y = x · wᵀ + (scale · low) · bᵀ + bias + residuals`, rounded to `dtype`; `act = gelu_tanh(y)` of `y` before it is
+/// rounded, rounded to `activation`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Projection {
     /// Number of projections; at most [`layout::MAX_MEMBERS`].
@@ -40,8 +41,10 @@ pub struct Projection {
     pub residuals: usize,
     /// Factor of the adapters.
     pub scale: f64,
-    /// Type of the results.
+    /// Type of the projections.
     pub dtype: DType,
+    /// Type of the activations.
+    pub activation: DType,
 }
 
 impl Projection {
@@ -71,7 +74,16 @@ impl Operation for Projection {
     const NAME: &'static str = "projection";
 
     fn from_attributes(attributes: &Attributes) -> Result<Self, AttributeError> {
-        attributes.only(&["members", "biased", "adapted", "gelu", "residuals", "scale", "dtype"])?;
+        attributes.only(&[
+            "members",
+            "biased",
+            "adapted",
+            "gelu",
+            "residuals",
+            "scale",
+            "dtype",
+            "activation",
+        ])?;
         Ok(Self {
             members: attributes.get_int("members")?,
             biased: attributes.get_int("biased")?,
@@ -80,6 +92,7 @@ impl Operation for Projection {
             residuals: attributes.get_int("residuals")?,
             scale: attributes.get_float("scale")?,
             dtype: attributes.get_float_type("dtype")?,
+            activation: attributes.get_float_type("activation")?,
         })
     }
 
@@ -92,6 +105,7 @@ impl Operation for Projection {
             .int("residuals", self.residuals)
             .float("scale", self.scale)
             .word("dtype", self.dtype.name())
+            .word("activation", self.activation.name())
     }
 
     fn infer(&self, operands: &[&TensorType]) -> Result<Vec<TensorType>, TypeError> {
@@ -118,7 +132,8 @@ impl Operation for Projection {
         for (operand, residual) in parts.residuals {
             check::f32_of(operand, residual, &outputs[0].dims)?;
         }
-        let activations: Vec<_> = members_of(self.gelu).map(|member| outputs[member].clone()).collect();
+        let activations: Vec<_> =
+            members_of(self.gelu).map(|member| outputs[member].with_dtype(self.activation)).collect();
         Ok([outputs, activations].concat())
     }
 
@@ -162,14 +177,19 @@ impl Operation for Projection {
                     for residual in &residuals {
                         sum = sum + residual[token * outputs + n];
                     }
-                    y.push(round_to(sum, self.dtype));
+                    y.push(sum);
                 }
             }
             results.push(Tensor::float([parts.x.dims[0], outputs], y));
         }
         for member in members_of(self.gelu) {
-            let y = results[member].floats()?.iter().map(|&y| round_to(activation(y), self.dtype)).collect();
+            let y =
+                results[member].floats()?.iter().map(|&y| round_to(activation(y), self.activation)).collect();
             results.push(Tensor::float(results[member].dims.clone(), y));
+        }
+        for y in &mut results[..self.members] {
+            let rounded = y.floats()?.iter().map(|&y| round_to(y, self.dtype)).collect();
+            *y = Tensor::float(y.dims.clone(), rounded);
         }
         Ok(results)
     }

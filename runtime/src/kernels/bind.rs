@@ -1,9 +1,8 @@
 //! From a step's kernel id to a bound kernel.
 
-use super::{Kernel, View};
+use super::{Kernel, Portable, View, row_arithmetic};
 use super::{
-    adapter, attention, cache, cross_entropy, dropout, elementwise, embedding, gelu, layer_norm,
-    masked_softmax, matmul, optimizer, projection, rotary, rows, segment_matmul, vocab_loss, window,
+    adapter, attention, cache, masked_softmax, matmul, projection, rotary, segment_matmul, vocab_loss,
 };
 use crate::isa;
 use gptjc_graphs::attributes::{AttributeError, Attributes};
@@ -274,26 +273,22 @@ pub fn bind(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
 }
 
 /// The variants that use vector instructions by name. An op that is not here has none.
-fn bind_vector(call: &Call, _isa: Isa) -> Result<Box<dyn Kernel>, KernelError> {
-    Err(KernelError::Unknown(call.kernel.clone()))
+fn bind_vector(call: &Call, isa: Isa) -> Result<Box<dyn Kernel>, KernelError> {
+    match call.kernel.op.as_str() {
+        "matmul" => matmul::vector::bind_matmul(call, isa),
+        "window_matmul" => matmul::vector::bind_window(call, isa),
+        "projection" => projection::vector::bind_forward(call, isa),
+        "projection_grad" => projection::vector::bind_grad(call, isa),
+        "vocab_loss" => vocab_loss::vector::bind(call, isa),
+        _ => row_arithmetic::bind_vector(call, isa),
+    }
 }
 
 fn bind_portable(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
     match call.kernel.op.as_str() {
-        "embedding" => embedding::bind_forward(call),
-        "embedding_grad" => embedding::bind_grad(call),
-        "layer_norm" => layer_norm::bind_forward(call),
-        "layer_norm_grad" => layer_norm::bind_grad(call),
-        "layer_norm_param_grad" => layer_norm::bind_param_grad(call),
         "matmul" => matmul::bind_matmul(call),
         "window_matmul" => matmul::bind_window(call),
-        "add" => elementwise::bind_add(call),
-        "bias_add" => elementwise::bind_bias_add(call),
-        "scale" => elementwise::bind_scale(call),
-        "cast" => elementwise::bind_cast(call),
-        "fill" => elementwise::bind_fill(call),
         "rotary_table" => rotary::bind_table(call),
-        "rotary" => rotary::bind_rotary(call),
         "segment_scores" => segment_matmul::bind_scores(call),
         "segment_mix" => segment_matmul::bind_mix(call),
         "segment_mix_transposed" => segment_matmul::bind_mix_transposed(call),
@@ -301,29 +296,16 @@ fn bind_portable(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
         "attention_grad" => attention::bind_grad(call),
         "masked_softmax" => masked_softmax::bind_forward(call),
         "masked_softmax_grad" => masked_softmax::bind_grad(call),
-        "gelu_tanh" => gelu::bind_forward(call),
-        "gelu_tanh_grad" => gelu::bind_grad(call),
-        "dropout" => dropout::bind(call),
         "cache_store" => cache::bind_store(call),
         "cached_scores" => cache::bind_scores(call),
         "cached_softmax" => cache::bind_softmax(call),
         "cached_mix" => cache::bind_mix(call),
-        "gather_rows" => rows::bind_gather(call),
-        "scatter_rows" => rows::bind_scatter(call),
-        "cross_entropy" => cross_entropy::bind_forward(call),
-        "cross_entropy_grad" => cross_entropy::bind_grad(call),
         "projection" => projection::bind_forward(call),
         "projection_grad" => projection::bind_grad(call),
         "adapter_down" => adapter::bind_down(call),
         "adapter_up_grad" => adapter::bind_up_grad(call),
         "adapter_grad" => adapter::bind_grad(call),
         "vocab_loss" => vocab_loss::bind(call),
-        "window_sum" => window::bind_sum(call),
-        "tree_accumulate" => window::bind_accumulate(call),
-        "tree_finish" => window::bind_finish(call),
-        "sum_squares" => optimizer::bind_sum_squares(call),
-        "clip_scale" => optimizer::bind_clip_scale(call),
-        "adamw" => optimizer::bind_adamw(call),
-        _ => Err(KernelError::Unknown(call.kernel.clone())),
+        _ => row_arithmetic::bind(call, Portable),
     }
 }

@@ -1,32 +1,20 @@
 //! Sums, bias, scaling, casts and constants, element by element.
 //!
 //! # Numerics
-//! One rounding an element. # Cost: each operand is read and each result written once.
+//! One rounding an element: all variants give the same bits. # Cost: each operand is read and each result written once.
 
-use super::rowwise::{RowKernel, elements};
-use super::{Call, Element, Kernel, KernelError, View};
-use gptjc_graphs::dtype::DType::{Bf16, F32};
+use super::rowwise::{RowKernel, elements, portions};
+use super::simd::Simd;
+use super::simd::slices::{map, map_from, map_with};
+use super::{Call, Element, Kernel, KernelError, Portable, View};
+use gptjc_graphs::dtype::DType::{Bf16, F32, I32};
 use gptjc_graphs::shape::Dim;
 use half::bf16;
-
-/// `y = a + b`.
-pub fn add(a: &[f32], b: &[f32], y: &mut [f32]) {
-    for ((y, a), b) in y.iter_mut().zip(a).zip(b) {
-        *y = a + b;
-    }
-}
 
 /// `y += a`.
 pub fn add_assign(y: &mut [f32], a: &[f32]) {
     for (y, a) in y.iter_mut().zip(a) {
         *y += a;
-    }
-}
-
-/// Adds `bias[N]` to each row of `y[M, N]`.
-pub fn bias_add_assign(y: &mut [f32], bias: &[f32]) {
-    for row in y.chunks_exact_mut(bias.len()) {
-        add_assign(row, bias);
     }
 }
 
@@ -51,27 +39,112 @@ pub fn widen(x: &[bf16], y: &mut [f32]) {
     }
 }
 
+/// What the kernels of this file do to slices of equal length.
+pub(crate) trait Elementwise: Copy + Send + Sync + 'static {
+    /// `y += a`.
+    fn add_assign(self, y: &mut [f32], a: &[f32]);
+    /// `y *= factor`.
+    fn scale_assign(self, y: &mut [f32], factor: f32);
+    /// Rounds to bf16, nearest even.
+    fn narrow(self, x: &[f32], y: &mut [bf16]);
+    /// Widens to f32, exactly.
+    fn widen(self, x: &[bf16], y: &mut [f32]);
+}
+
+impl Elementwise for Portable {
+    fn add_assign(self, y: &mut [f32], a: &[f32]) {
+        add_assign(y, a);
+    }
+
+    fn scale_assign(self, y: &mut [f32], factor: f32) {
+        scale_assign(y, factor);
+    }
+
+    fn narrow(self, x: &[f32], y: &mut [bf16]) {
+        narrow(x, y);
+    }
+
+    fn widen(self, x: &[bf16], y: &mut [f32]) {
+        widen(x, y);
+    }
+}
+
+/// The same bits as the portable ones.
+impl<S: Simd> Elementwise for S {
+    fn add_assign(self, y: &mut [f32], a: &[f32]) {
+        self.call(
+            #[inline(always)]
+            || {
+                map_with(
+                    self,
+                    y,
+                    a,
+                    #[inline(always)]
+                    |y, a| self.add(y, a),
+                )
+            },
+        );
+    }
+
+    fn scale_assign(self, y: &mut [f32], factor: f32) {
+        self.call(
+            #[inline(always)]
+            || {
+                map(
+                    self,
+                    y,
+                    #[inline(always)]
+                    |y| self.mul(y, self.splat(factor)),
+                )
+            },
+        );
+    }
+
+    fn narrow(self, x: &[f32], y: &mut [bf16]) {
+        self.call(
+            #[inline(always)]
+            || {
+                map_from(
+                    self,
+                    x,
+                    y,
+                    #[inline(always)]
+                    |x| x,
+                )
+            },
+        );
+    }
+
+    fn widen(self, x: &[bf16], y: &mut [f32]) {
+        self.call(
+            #[inline(always)]
+            || {
+                map_from(
+                    self,
+                    x,
+                    y,
+                    #[inline(always)]
+                    |x| x,
+                )
+            },
+        );
+    }
+}
+
 /// The dimension whose rows are cut into tiles; of a tensor of rank 0, one row.
 pub(super) fn leading(view: &View) -> Dim {
     view.ty().dims.first().copied().unwrap_or(Dim::fixed(1))
 }
 
-pub(super) fn bind_add(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
+pub(super) fn bind_add(call: &Call, arithmetic: impl Elementwise) -> Result<Box<dyn Kernel>, KernelError> {
     let ([a, b], [y]) = call.views([F32, F32], [F32])?;
     let width = y.row_elements();
     Ok(RowKernel::boxed(leading(&y), call.partition.rows, move |rows, _, _| {
-        let range = elements(&rows, width);
-        // SAFETY: the promises of `run_tile`: rows of `y` are this tile's own, operands are not written by others. Where `y`
-        // lies over an operand, no slice of that operand is made.
-        unsafe {
-            let out = y.write::<f32>(range.clone());
-            if y.same_place(&a) {
-                add_assign(out, b.read(range));
-            } else if y.same_place(&b) {
-                add_assign(out, a.read(range));
-            } else {
-                add(a.read(range.clone()), b.read(range), out);
-            }
+        // Where `y` lies over an operand, no slice of that operand is made.
+        let (first, second) = if y.same_place(&b) { (&b, &a) } else { (&a, &b) };
+        for range in portions(elements(&rows, width)) {
+            // SAFETY: the promises of `run_tile`: rows of `y` are this tile's own, operands are not written by others.
+            unsafe { arithmetic.add_assign(start_from(first, &y, range.clone()), second.read(range)) }
         }
     }))
 }
@@ -96,25 +169,65 @@ pub(super) unsafe fn start_from<'v, T: Element>(
     }
 }
 
-pub(super) fn bind_bias_add(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
+/// Reads as many numbers as `row` has from element `start` of `x` on, widened.
+///
+/// # Safety
+/// As for [`View::load`].
+pub(super) unsafe fn load_row(arithmetic: impl Elementwise, x: &View, start: usize, row: &mut [f32]) {
+    let range = start..start + row.len();
+    // SAFETY: the caller's promise.
+    unsafe {
+        match x.ty().dtype {
+            Bf16 => arithmetic.widen(x.read(range), row),
+            F32 | I32 => row.copy_from_slice(x.read(range)),
+        }
+    }
+}
+
+/// Writes `row` from element `start` of `y` on, rounded to its type.
+///
+/// # Safety
+/// As for [`View::store`].
+pub(super) unsafe fn store_row(arithmetic: impl Elementwise, y: &View, start: usize, row: &[f32]) {
+    let range = start..start + row.len();
+    // SAFETY: the caller's promise.
+    unsafe {
+        match y.ty().dtype {
+            Bf16 => arithmetic.narrow(row, y.write(range)),
+            F32 | I32 => y.write(range).copy_from_slice(row),
+        }
+    }
+}
+
+pub(super) fn bind_bias_add(
+    call: &Call,
+    arithmetic: impl Elementwise,
+) -> Result<Box<dyn Kernel>, KernelError> {
     let ([x, bias], [y]) = call.views([F32, F32], [F32])?;
     let width = y.row_elements();
     Ok(RowKernel::boxed(leading(&y), call.partition.rows, move |rows, _, _| {
-        // SAFETY: the promises of `run_tile`.
-        unsafe { bias_add_assign(start_from(&x, &y, elements(&rows, width)), bias.read(0..width)) }
+        for row in rows {
+            // SAFETY: the promises of `run_tile`.
+            unsafe {
+                let out = start_from(&x, &y, row * width..(row + 1) * width);
+                arithmetic.add_assign(out, bias.read(0..width));
+            }
+        }
     }))
 }
 
-pub(super) fn bind_scale(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
+pub(super) fn bind_scale(call: &Call, arithmetic: impl Elementwise) -> Result<Box<dyn Kernel>, KernelError> {
     let ([x], [y]) = call.views([F32], [F32])?;
     let (width, factor) = (y.row_elements(), call.float("factor")? as f32);
     Ok(RowKernel::boxed(leading(&y), call.partition.rows, move |rows, _, _| {
-        // SAFETY: the promises of `run_tile`.
-        unsafe { scale_assign(start_from(&x, &y, elements(&rows, width)), factor) }
+        for range in portions(elements(&rows, width)) {
+            // SAFETY: the promises of `run_tile`.
+            unsafe { arithmetic.scale_assign(start_from(&x, &y, range), factor) }
+        }
     }))
 }
 
-pub(super) fn bind_cast(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
+pub(super) fn bind_cast(call: &Call, arithmetic: impl Elementwise) -> Result<Box<dyn Kernel>, KernelError> {
     let ([x], [y]) = (call.operands()?, call.results()?);
     let (width, rows_of_tile) = (y.row_elements(), call.partition.rows);
     let dim = leading(&y);
@@ -122,12 +235,12 @@ pub(super) fn bind_cast(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
         (F32, Bf16) => Ok(RowKernel::boxed(dim, rows_of_tile, move |rows, _, _| {
             let range = elements(&rows, width);
             // SAFETY: the promises of `run_tile`.
-            unsafe { narrow(x.read(range.clone()), y.write(range)) }
+            unsafe { arithmetic.narrow(x.read(range.clone()), y.write(range)) }
         })),
         (Bf16, F32) => Ok(RowKernel::boxed(dim, rows_of_tile, move |rows, _, _| {
             let range = elements(&rows, width);
             // SAFETY: the promises of `run_tile`.
-            unsafe { widen(x.read(range.clone()), y.write(range)) }
+            unsafe { arithmetic.widen(x.read(range.clone()), y.write(range)) }
         })),
         (from, to) => Err(call.refuse(format!("a cast from {from} to {to}"))),
     }
@@ -162,11 +275,11 @@ mod tests {
             let dims = [batch.slots(), width.into()];
             let (a, b, bias) = (batch.f32(&dims), batch.f32(&dims), batch.f32(&dims[1..]));
             let extents = batch.extents();
-            relative(&Case::new(ops::Add, extents, vec![a.clone(), b]).tile(rows, 0), U);
-            relative(&Case::new(ops::BiasAdd, extents, vec![a.clone(), bias]).tile(rows, 0), U);
+            relative(&Case::new(ops::Add, extents, vec![a.clone(), b]).tile(rows, 0).vector(), U);
+            relative(&Case::new(ops::BiasAdd, extents, vec![a.clone(), bias]).tile(rows, 0).vector(), U);
             // The constant is rounded to f32 as well.
-            relative(&Case::new(ops::Scale { factor }, extents, vec![a.clone()]).tile(rows, 0), 2.0 * U);
-            relative(&Case::new(ops::Fill { value: factor }, extents, vec![a]).tile(rows, 0), U);
+            relative(&Case::new(ops::Scale { factor }, extents, vec![a.clone()]).tile(rows, 0).vector(), 2.0 * U);
+            relative(&Case::new(ops::Fill { value: factor }, extents, vec![a]).tile(rows, 0).vector(), U);
         }
 
         #[test]
@@ -175,8 +288,8 @@ mod tests {
             let dims = [batch.slots(), width.into()];
             let (wide, narrow) = (batch.f32(&dims), batch.float(Bf16, &dims));
             let extents = batch.extents();
-            Case::new(ops::Cast { dtype: Bf16 }, extents, vec![wide]).tile(rows, 0).check_exact();
-            Case::new(ops::Cast { dtype: F32 }, extents, vec![narrow]).tile(rows, 0).check_exact();
+            Case::new(ops::Cast { dtype: Bf16 }, extents, vec![wide]).tile(rows, 0).vector().check_exact();
+            Case::new(ops::Cast { dtype: F32 }, extents, vec![narrow]).tile(rows, 0).vector().check_exact();
         }
     }
 

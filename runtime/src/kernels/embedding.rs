@@ -1,6 +1,6 @@
 //! Rows of the embedding table, and the table's gradient per window.
 
-use super::elementwise::{leading, widen};
+use super::elementwise::{Elementwise, leading};
 use super::rowwise::{RowKernel, elements, table_range};
 use super::{Call, Kernel, KernelError};
 use gptjc_graphs::dtype::DType::{Bf16, F32, I32};
@@ -16,14 +16,23 @@ pub fn embedding_rows(table: &[f32], tokens: &[i32], width: usize, y: &mut [f32]
 }
 
 /// Sum of `dy[M, D]`'s rows into the rows of `gradient[V, D]` that their tokens name, in ascending order of the rows.
-pub fn embedding_grad(dy: &[f32], tokens: &[i32], width: usize, gradient: &mut [f32]) {
+fn embedding_grad(
+    arithmetic: impl Elementwise,
+    dy: &[f32],
+    tokens: &[i32],
+    width: usize,
+    gradient: &mut [f32],
+) {
     gradient.fill(0.0);
     for (row, &token) in dy.chunks_exact(width).zip(tokens) {
-        super::elementwise::add_assign(&mut gradient[token as usize * width..][..width], row);
+        arithmetic.add_assign(&mut gradient[token as usize * width..][..width], row);
     }
 }
 
-pub(super) fn bind_forward(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
+pub(super) fn bind_forward(
+    call: &Call,
+    arithmetic: impl Elementwise,
+) -> Result<Box<dyn Kernel>, KernelError> {
     let ([table, tokens], [y]) = call.views([call.dtype_of_operand(0)?, I32], [F32])?;
     let (width, vocab) = (y.row_elements(), table.ty().elements());
     let (dim, rows_of_tile) = (leading(&y), call.partition.rows);
@@ -41,7 +50,7 @@ pub(super) fn bind_forward(call: &Call) -> Result<Box<dyn Kernel>, KernelError> 
                 let out = y.write::<f32>(elements(&rows, width));
                 let table = table.read_to::<half::bf16>(vocab);
                 for (row, &token) in out.chunks_exact_mut(width).zip(tokens.read::<i32>(rows)) {
-                    widen(&table[token as usize * width..][..width], row);
+                    arithmetic.widen(&table[token as usize * width..][..width], row);
                 }
             }
         })),
@@ -49,7 +58,7 @@ pub(super) fn bind_forward(call: &Call) -> Result<Box<dyn Kernel>, KernelError> 
     }
 }
 
-pub(super) fn bind_grad(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
+pub(super) fn bind_grad(call: &Call, arithmetic: impl Elementwise) -> Result<Box<dyn Kernel>, KernelError> {
     let ([dy, tokens, table], [gradient]) = call.views([F32, I32, I32], [F32])?;
     let (width, size) = (dy.row_elements(), gradient.row_elements());
     Ok(RowKernel::boxed(leading(&gradient), 1, move |windows, _, _| {
@@ -58,7 +67,8 @@ pub(super) fn bind_grad(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
             unsafe {
                 let slots = table_range(table.read_to(2 * window + 2), window);
                 let out = gradient.write(window * size..(window + 1) * size);
-                embedding_grad(dy.read(elements(&slots, width)), tokens.read(slots), width, out);
+                let dy = dy.read(elements(&slots, width));
+                embedding_grad(arithmetic, dy, tokens.read(slots), width, out);
             }
         }
     }))
@@ -81,7 +91,7 @@ mod tests {
             for dtype in [F32, Bf16] {
                 let table = batch.float(dtype, &[vocab_size.into(), width.into()]);
                 let tokens = batch.indices(batch.slots(), vocab_size);
-                Case::new(ops::Embedding, batch.extents(), vec![table, tokens]).tile(rows, 0).check_exact();
+                Case::new(ops::Embedding, batch.extents(), vec![table, tokens]).tile(rows, 0).vector().check_exact();
             }
         }
 
@@ -91,7 +101,7 @@ mod tests {
             let dy = batch.f32(&[batch.slots(), width.into()]);
             let tokens = batch.indices(batch.slots(), vocab_size);
             let operands = vec![dy, tokens, batch.window_table()];
-            Case::new(ops::EmbeddingGrad { vocab_size }, batch.extents(), operands).check_sums(7);
+            Case::new(ops::EmbeddingGrad { vocab_size }, batch.extents(), operands).vector().check_sums(7);
         }
     }
 
@@ -110,7 +120,7 @@ mod tests {
         let view = |dtype| super::super::tests::dangling(dtype, &[Dim::fixed(3), Dim::fixed(2)]);
         let case = Case::new(ops::Embedding, batch.extents(), Vec::new());
         let call = case.call(case.partition, vec![view(I32), view(I32)], vec![view(F32)]);
-        let error = bind_forward(&call).err().map(|error| error.to_string());
+        let error = bind_forward(&call, super::super::Portable).err().map(|error| error.to_string());
         assert_eq!(
             error.as_deref(),
             Some("kernel `embedding-f32-portable` does not take a table of integers")

@@ -1,8 +1,13 @@
 //! GELU in its tanh form (`gelu_new`) and its gradient. Source: Hendrycks and Gimpel 2016.
+//!
+//! # Numerics
+//! Portable: the tanh of the `libm` crate. Vectors: [`math::gelu`] and [`math::gelu_derivative`], by the exponential.
 
 use super::elementwise::{leading, start_from};
-use super::rowwise::{RowKernel, elements};
-use super::{Call, Kernel, KernelError};
+use super::rowwise::{RowKernel, elements, portions};
+use super::simd::slices::{map, map_with};
+use super::simd::{Simd, math};
+use super::{Call, Kernel, KernelError, Portable};
 use gptjc_graphs::dtype::DType::F32;
 
 const ROOT_2_OVER_PI: f32 = 0.797_884_6;
@@ -20,27 +25,73 @@ pub fn gelu_tanh_derivative(x: f32) -> f32 {
     0.5 * (1.0 + tanh) + 0.5 * x * (1.0 - tanh * tanh) * inner
 }
 
-pub(super) fn bind_forward(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
+/// What the kernels of this file do to slices of equal length.
+pub(crate) trait Gelu: Copy + Send + Sync + 'static {
+    /// `y = gelu(y)`.
+    fn gelu(self, y: &mut [f32]);
+    /// `dx = dx gelu'(x)`.
+    fn gelu_grad(self, dx: &mut [f32], x: &[f32]);
+}
+
+impl Gelu for Portable {
+    fn gelu(self, y: &mut [f32]) {
+        y.iter_mut().for_each(|y| *y = gelu_tanh(*y));
+    }
+
+    fn gelu_grad(self, dx: &mut [f32], x: &[f32]) {
+        dx.iter_mut().zip(x).for_each(|(dx, x)| *dx *= gelu_tanh_derivative(*x));
+    }
+}
+
+impl<S: Simd> Gelu for S {
+    fn gelu(self, y: &mut [f32]) {
+        self.call(
+            #[inline(always)]
+            || {
+                map(
+                    self,
+                    y,
+                    #[inline(always)]
+                    |y| math::gelu(self, y),
+                )
+            },
+        );
+    }
+
+    fn gelu_grad(self, dx: &mut [f32], x: &[f32]) {
+        self.call(
+            #[inline(always)]
+            || {
+                map_with(
+                    self,
+                    dx,
+                    x,
+                    #[inline(always)]
+                    |dx, x| self.mul(dx, math::gelu_derivative(self, x)),
+                )
+            },
+        );
+    }
+}
+
+pub(super) fn bind_forward(call: &Call, arithmetic: impl Gelu) -> Result<Box<dyn Kernel>, KernelError> {
     let ([x], [y]) = call.views([F32], [F32])?;
     let width = y.row_elements();
     Ok(RowKernel::boxed(leading(&y), call.partition.rows, move |rows, _, _| {
-        // SAFETY: the promises of `run_tile`.
-        let out = unsafe { start_from::<f32>(&x, &y, elements(&rows, width)) };
-        for y in out {
-            *y = gelu_tanh(*y);
+        for range in portions(elements(&rows, width)) {
+            // SAFETY: the promises of `run_tile`.
+            unsafe { arithmetic.gelu(start_from(&x, &y, range)) }
         }
     }))
 }
 
-pub(super) fn bind_grad(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
+pub(super) fn bind_grad(call: &Call, arithmetic: impl Gelu) -> Result<Box<dyn Kernel>, KernelError> {
     let ([dy, x], [dx]) = call.views([F32, F32], [F32])?;
     let width = dx.row_elements();
     Ok(RowKernel::boxed(leading(&dx), call.partition.rows, move |rows, _, _| {
-        let range = elements(&rows, width);
-        // SAFETY: the promises of `run_tile`; `dx` may lie over `dy`, never over `x`.
-        let (out, x) = unsafe { (start_from::<f32>(&dy, &dx, range.clone()), x.read::<f32>(range)) };
-        for (dx, x) in out.iter_mut().zip(x) {
-            *dx *= gelu_tanh_derivative(*x);
+        for range in portions(elements(&rows, width)) {
+            // SAFETY: the promises of `run_tile`; `dx` may lie over `dy`, never over `x`.
+            unsafe { arithmetic.gelu_grad(start_from(&dy, &dx, range.clone()), x.read(range)) }
         }
     }))
 }
@@ -71,7 +122,7 @@ mod tests {
 
         #[test]
         fn the_activation_is_that_of_the_op(seed: u64, width in 1usize..35, rows in 1u32..9) {
-            let mut case = operands(seed, width).tile(rows, 0);
+            let mut case = operands(seed, width).tile(rows, 0).vector();
             case.op = ops::GeluTanh.into();
             case.operands.remove(0);
             case.check(|case, _| vec![case.floats(0).iter().map(|x| x.abs() * (TANH / 2.0 + U)).collect()]);
@@ -84,7 +135,7 @@ mod tests {
                 // Half of `1 + t`; then `x/2 slope (1 - t²)`, whose `t²` has twice the error of t, and 8 products.
                 dy.abs() * (TANH / 2.0 + 0.5 * x.abs() * slope * (2.0 * TANH + 8.0 * U) + 4.0 * U)
             };
-            operands(seed, width).tile(rows, 0).check(|case, _| {
+            operands(seed, width).tile(rows, 0).vector().check(|case, _| {
                 vec![case.floats(0).iter().zip(case.floats(1)).map(bound).collect()]
             });
         }

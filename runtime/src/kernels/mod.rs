@@ -13,7 +13,9 @@
 
 mod bind;
 mod blocks;
+mod row_arithmetic;
 mod rowwise;
+mod simd;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -30,6 +32,7 @@ pub mod dropout;
 pub mod elementwise;
 pub mod embedding;
 pub mod gelu;
+pub(crate) mod gemm;
 pub mod layer_norm;
 pub mod masked_softmax;
 pub mod matmul;
@@ -45,6 +48,10 @@ pub use bind::{Call, KernelError, bind};
 pub use view::{Element, View};
 
 use gptjc_graphs::shape::Extents;
+
+/// The arithmetic of the portable kernels, where kernels have a choice.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Portable;
 
 /// A kernel bound to its operands and results.
 pub trait Kernel: Send + Sync {

@@ -2,12 +2,14 @@
 //! GPT-J.
 //!
 //! # Numerics
-//! Two products and a sum a lane, each rounded. Tables: angle in f32 as transformers computes it, sine and cosine of
-//! that angle in f64, rounded once.
+//! Two products and a sum a lane, each rounded; with vectors, the sum is fused with the first of them. Tables: angle in
+//! f32 as transformers computes it, sine and cosine of that angle in f64, rounded once.
 
 use super::elementwise::{leading, start_from};
 use super::rowwise::{RowKernel, elements};
-use super::{Call, Kernel, KernelError};
+use super::simd::Simd;
+use super::simd::slices::map_with2;
+use super::{Call, Kernel, KernelError, Portable};
 use gptjc_graphs::dtype::DType::{F32, I32};
 use gptjc_graphs::shape::Dim;
 
@@ -39,6 +41,60 @@ pub fn rotary_row(row: &mut [f32], heads: usize, sin: &[f32], cos: &[f32], sign:
     }
 }
 
+/// What the kernels of this file do to a row.
+pub(crate) trait Rotary: Copy + Send + Sync + 'static {
+    /// Rotates the first `2 * sin.len()` lanes of each head of a row, in place; `sign` -1 turns back. `scratch` has four
+    /// elements for each pair of lanes.
+    fn rotate(self, row: &mut [f32], heads: usize, sin: &[f32], cos: &[f32], sign: f32, scratch: &mut [f32]);
+}
+
+impl Rotary for Portable {
+    fn rotate(
+        self,
+        row: &mut [f32],
+        heads: usize,
+        sin: &[f32],
+        cos: &[f32],
+        sign: f32,
+        _scratch: &mut [f32],
+    ) {
+        rotary_row(row, heads, sin, cos, sign);
+    }
+}
+
+impl<S: Simd> Rotary for S {
+    fn rotate(self, row: &mut [f32], heads: usize, sin: &[f32], cos: &[f32], sign: f32, scratch: &mut [f32]) {
+        // Lane by lane: what the lane and its neighbour are multiplied by.
+        let (own, neighbour) = scratch[..4 * sin.len()].split_at_mut(2 * sin.len());
+        for (pair, (sin, cos)) in sin.iter().zip(cos).enumerate() {
+            own[2 * pair..2 * pair + 2].fill(*cos);
+            (neighbour[2 * pair], neighbour[2 * pair + 1]) = (-sign * sin, sign * sin);
+        }
+        let width = row.len() / heads;
+        self.call(
+            #[inline(always)]
+            || {
+                for head in row.chunks_exact_mut(width) {
+                    rotate_head(self, &mut head[..own.len()], own, neighbour);
+                }
+            },
+        );
+    }
+}
+
+/// `x = x * own + swapped x * neighbour`.
+#[inline(always)]
+fn rotate_head<S: Simd>(s: S, x: &mut [f32], own: &[f32], neighbour: &[f32]) {
+    map_with2(
+        s,
+        x,
+        own,
+        neighbour,
+        #[inline(always)]
+        |x, own, neighbour| s.fma(x, own, s.mul(s.swap_pairs(x), neighbour)),
+    );
+}
+
 pub(super) fn bind_table(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
     let ([], [sin, cos]) = call.views([], [F32, F32])?;
     let (rotary_dim, size) = (call.int("rotary_dim")?, sin.ty().elements());
@@ -48,19 +104,19 @@ pub(super) fn bind_table(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
     }))
 }
 
-pub(super) fn bind_rotary(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
+pub(super) fn bind_rotary(call: &Call, arithmetic: impl Rotary) -> Result<Box<dyn Kernel>, KernelError> {
     let ([x, position, sin, cos], [y]) = call.views([F32, I32, F32, F32], [F32])?;
     let (width, pairs, table) = (y.row_elements(), sin.row_elements(), sin.ty().elements());
     let heads = call.int("heads")?;
     let sign = if call.int("inverse")? == 1 { -1.0 } else { 1.0 };
-    Ok(RowKernel::boxed(leading(&y), call.partition.rows, move |rows, _, _| {
+    Ok(RowKernel::with_scratch(leading(&y), call.partition.rows, 4 * pairs, move |rows, _, scratch| {
         // SAFETY: the promises of `run_tile`.
         unsafe {
             let out = start_from::<f32>(&x, &y, elements(&rows, width));
             let (sin, cos) = (sin.read_to::<f32>(table), cos.read_to::<f32>(table));
             for (row, &position) in out.chunks_exact_mut(width).zip(position.read::<i32>(rows)) {
                 let range = elements(&(position as usize..position as usize + 1), pairs);
-                rotary_row(row, heads, &sin[range.clone()], &cos[range], sign);
+                arithmetic.rotate(row, heads, &sin[range.clone()], &cos[range], sign, scratch);
             }
         }
     }))
@@ -92,7 +148,7 @@ mod tests {
             let operands = vec![x, position, batch.f32(&table), batch.f32(&table)];
             for inverse in [false, true] {
                 let op = ops::Rotary { heads, inverse };
-                let case = Case::new(op, batch.extents(), operands.clone()).tile(rows, 0);
+                let case = Case::new(op, batch.extents(), operands.clone()).tile(rows, 0).vector();
                 case.check(|case, _| vec![magnitudes(case).iter().map(|sum| 2.0 * U * sum).collect()]);
             }
         }

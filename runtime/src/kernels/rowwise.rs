@@ -46,6 +46,12 @@ pub(crate) fn elements(rows: &Range<usize>, width: usize) -> Range<usize> {
     rows.start * width..rows.end * width
 }
 
+/// `range` in portions that stay in the first-level cache between two passes over them.
+pub(crate) fn portions(range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    const ELEMENTS: usize = 2048;
+    range.clone().step_by(ELEMENTS).map(move |start| start..(start + ELEMENTS).min(range.end))
+}
+
 /// The rows that entry `index` of a table of (first, count) pairs names.
 pub(crate) fn table_range(table: &[i32], index: usize) -> Range<usize> {
     let (first, count) = (table[2 * index] as usize, table[2 * index + 1] as usize);

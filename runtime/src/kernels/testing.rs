@@ -7,10 +7,11 @@
 //! - nothing else is written: not behind the used part, not beside a buffer, not an operand.
 
 use super::{Call, Kernel, KernelError, View, bind};
+use crate::isa;
 use gptjc_graphs::dtype::DType;
 use gptjc_graphs::interp::{Data, Tensor};
 use gptjc_graphs::ops::Op;
-use gptjc_graphs::plan::{KernelId, Partition};
+use gptjc_graphs::plan::{Isa, KernelId, Partition};
 use gptjc_graphs::shape::{Extents, TensorType};
 use half::bf16;
 use proptest::prelude::ProptestConfig;
@@ -38,6 +39,7 @@ const POISON_OF_RESULTS: [u8; 4] = [0xa5, 0xff, 0xa5, 0xff];
 const GUARD: usize = 64;
 
 /// An op with operands.
+#[derive(Clone)]
 pub(crate) struct Case {
     pub(crate) op: Op,
     pub(crate) operands: Vec<(TensorType, Tensor<f64>)>,
@@ -47,6 +49,12 @@ pub(crate) struct Case {
     /// Which used elements of a result the kernel writes: all, if nothing is said.
     pub(crate) written: Option<Vec<bool>>,
     pub(crate) partition: Partition,
+    /// Instruction set of the kernel.
+    pub(crate) isa: Isa,
+    /// Variants that are held against the op.
+    variants: &'static [Isa],
+    /// Those with pairs round otherwise than the others with vectors, which are one class.
+    pairs: bool,
 }
 
 /// Aligned as the compiler aligns buffers.
@@ -101,12 +109,35 @@ impl Case {
         }
         let partition = Partition { rows: 1, columns: 0 };
         let (always_in_place, written) = (Vec::new(), None);
-        Self { op: op.into(), operands, extents, always_in_place, written, partition }
+        Self {
+            op: op.into(),
+            operands,
+            extents,
+            always_in_place,
+            written,
+            partition,
+            isa: Isa::Portable,
+            variants: &[Isa::Portable],
+            pairs: false,
+        }
     }
 
     /// Cuts the work into tiles of `rows` and `columns`, besides the partitions that are tried anyway.
     pub(crate) fn tile(mut self, rows: u32, columns: u32) -> Self {
         self.partition = Partition { rows, columns };
+        self
+    }
+
+    /// Asks for the variants with vectors as well.
+    pub(crate) fn vector(mut self) -> Self {
+        self.variants = &[Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16];
+        self
+    }
+
+    /// Asks for the variants of a matrix product: with pairs, if both factors are bf16.
+    pub(crate) fn product(mut self, pairs: bool) -> Self {
+        self.variants = if pairs { &Isa::ALL } else { &[Isa::Portable, Isa::Avx2, Isa::Avx512] };
+        self.pairs = pairs;
         self
     }
 
@@ -155,9 +186,26 @@ impl Case {
         self.operands[index].1.floats().unwrap()
     }
 
-    /// Holds the kernel against the op. `bounds` gives, from what is expected, the largest difference of each element.
+    /// Holds the kernels against the op. `bounds` gives, from what is expected, the largest difference of each element.
     #[track_caller]
     pub(crate) fn check(&self, bounds: impl Fn(&Case, &[Vec<f64>]) -> Vec<Vec<f64>>) {
+        let mut of_vectors: Option<(Isa, Bytes)> = None;
+        for &isa in self.variants {
+            if !isa::usable(isa) {
+                skip(self.op.name(), isa);
+                continue;
+            }
+            let found = Case { isa, ..self.clone() }.check_variant(&bounds);
+            let own_bits = isa == Isa::Portable || self.pairs && isa >= Isa::Avx512Bf16;
+            if !own_bits {
+                let (first, expected) = of_vectors.get_or_insert_with(|| (isa, found.clone()));
+                assert!(found == *expected, "{:?}: other bits with {isa} than with {first}", self.op);
+            }
+        }
+    }
+
+    #[track_caller]
+    fn check_variant(&self, bounds: impl Fn(&Case, &[Vec<f64>]) -> Vec<Vec<f64>>) -> Bytes {
         let expected = self.evaluate(|_, x| x);
         let mut allowed = bounds(self, &expected);
         // Errors of second order, and results too small for a normal number.
@@ -168,6 +216,7 @@ impl Case {
         self.check_unwritten(&first);
         self.check_partitions(&first);
         self.check_in_place(&first);
+        first
     }
 
     /// An f32 number that is not exact may be on the other side of a tie when it is rounded to bf16.
@@ -349,10 +398,21 @@ impl Case {
 
     /// A call with these views.
     pub(crate) fn call(&self, partition: Partition, operands: Vec<View>, results: Vec<View>) -> Call {
-        let kernel = KernelId { op: self.op.name().into(), dtype: "f32".into(), isa: "portable".into() };
+        let kernel = KernelId { op: self.op.name().into(), dtype: "f32".into(), isa: self.isa.name().into() };
         let (attributes, workspace) = (self.op.attributes(), Vec::new());
         Call { kernel, attributes, partition, operands, results, workspace }
     }
+}
+
+/// Says that a variant is not tested here. `GPTJC_REQUIRE_ISA` names those for which this is a failure.
+#[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
+fn skip(op: &str, isa: Isa) {
+    let required = std::env::var("GPTJC_REQUIRE_ISA").unwrap_or_default();
+    assert!(
+        required.split(',').all(|name| name != isa.name()),
+        "`{op}` with {isa} must be tested, and this CPU lacks it"
+    );
+    eprintln!("skipped: `{op}` with {isa}, which this CPU lacks");
 }
 
 /// Runs every tile of every phase once, in the order of `seed`, from `threads` threads.

@@ -5,13 +5,13 @@
 //! while bit `level` of `i` is set, and the carry of a level is `earlier + later`. So the sum depends on the number of
 //! windows of the optimizer step only, not on micro-batches or ranks.
 
-use super::elementwise::{add_assign, leading};
+use super::elementwise::{Elementwise, leading};
 use super::rowwise::{RowKernel, elements, table_range};
 use super::{Call, Kernel, KernelError};
 use gptjc_graphs::dtype::DType::{F32, I32};
 use gptjc_graphs::shape::Dim;
 
-pub(super) fn bind_sum(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
+pub(super) fn bind_sum(call: &Call, arithmetic: impl Elementwise) -> Result<Box<dyn Kernel>, KernelError> {
     let ([x, table], [sums]) = call.views([F32, I32], [F32])?;
     let width = sums.row_elements();
     Ok(RowKernel::boxed(leading(&sums), 1, move |windows, _, _| {
@@ -22,14 +22,17 @@ pub(super) fn bind_sum(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
                 let out = sums.write::<f32>(elements(&(window..window + 1), width));
                 out.fill(0.0);
                 for row in x.read::<f32>(elements(&rows, width)).chunks_exact(width) {
-                    add_assign(out, row);
+                    arithmetic.add_assign(out, row);
                 }
             }
         }
     }))
 }
 
-pub(super) fn bind_accumulate(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
+pub(super) fn bind_accumulate(
+    call: &Call,
+    arithmetic: impl Elementwise,
+) -> Result<Box<dyn Kernel>, KernelError> {
     let ([stack, sums, counter], [updated]) = call.views([F32, F32, I32], [F32])?;
     let (size, levels) = (updated.row_elements(), updated.ty().dims[0].bound);
     if !updated.same_place(&stack) {
@@ -54,17 +57,14 @@ pub(super) fn bind_accumulate(call: &Call) -> Result<Box<dyn Kernel>, KernelErro
                 let own = updated.write::<f32>(at(level));
                 own.copy_from_slice(sums.read(at(window)));
                 for below in 0..level {
-                    let earlier = updated.read::<f32>(at(below));
-                    for (own, earlier) in own.iter_mut().zip(earlier) {
-                        *own += earlier;
-                    }
+                    arithmetic.add_assign(own, updated.read(at(below)));
                 }
             }
         }
     }))
 }
 
-pub(super) fn bind_finish(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
+pub(super) fn bind_finish(call: &Call, arithmetic: impl Elementwise) -> Result<Box<dyn Kernel>, KernelError> {
     let ([stack, totals], [sum]) = call.views([F32, I32], [F32])?;
     let size = stack.row_elements();
     Ok(RowKernel::boxed(Dim::fixed(size), call.partition.rows, move |range, _, _| {
@@ -76,9 +76,7 @@ pub(super) fn bind_finish(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
             for level in (0..u32::BITS as usize).filter(|level| windows >> level & 1 == 1) {
                 let part = stack.read::<f32>(level * size + range.start..level * size + range.end);
                 if started {
-                    for (out, part) in out.iter_mut().zip(part) {
-                        *out += part;
-                    }
+                    arithmetic.add_assign(out, part);
                 } else {
                     out.copy_from_slice(part);
                     started = true;
@@ -106,8 +104,8 @@ mod tests {
         fn windows_are_summed_each_by_itself(seed: u64, width in 1usize..35) {
             let mut batch = Batch::new(seed, 9);
             let (x, losses) = (batch.f32(&[batch.slots(), width.into()]), batch.f32(&[batch.rows()]));
-            Case::new(ops::WindowSum, batch.extents(), vec![x, batch.window_table()]).check_sums(9);
-            Case::new(ops::WindowSum, batch.extents(), vec![losses, batch.row_table()]).check_sums(9);
+            Case::new(ops::WindowSum, batch.extents(), vec![x, batch.window_table()]).vector().check_sums(9);
+            Case::new(ops::WindowSum, batch.extents(), vec![losses, batch.row_table()]).vector().check_sums(9);
         }
 
         #[test]
@@ -118,12 +116,12 @@ mod tests {
             let windows = Dim::windows(batch.windows.len() + 1);
             let sums = batch.f32(&[windows, dims.0.into(), dims.1.into()]);
             let operands = vec![stack.clone(), sums, Batch::counter(first)];
-            let mut case = Case::new(ops::TreeAccumulate, batch.extents(), operands).tile(rows, 0);
+            let mut case = Case::new(ops::TreeAccumulate, batch.extents(), operands).tile(rows, 0).vector();
             case.always_in_place = vec![(0, 0)];
             // A node of the last window may hold a sum of all windows of the micro-batch and one node a level.
             case.check_sums(LEVELS + 4);
             let totals = Batch::fixed(&[first, 77]);
-            Case::new(ops::TreeFinish, batch.extents(), vec![stack, totals]).tile(rows, 0).check_sums(LEVELS);
+            Case::new(ops::TreeFinish, batch.extents(), vec![stack, totals]).tile(rows, 0).vector().check_sums(LEVELS);
         }
     }
 

@@ -3,7 +3,7 @@
 use gptjc_compiler::{pass_manager, pipeline};
 use gptjc_graphs::graph::Graph;
 use gptjc_graphs::models::gptj::{decode_graphs, training_program};
-use gptjc_graphs::plan::{CompileOptions, LoraOptions, ModelConfig, Packing, Precision, Target};
+use gptjc_graphs::plan::{CompileOptions, Isa, LoraOptions, ModelConfig, Packing, Precision, Target};
 use gptjc_graphs::text::{parse_all, print};
 use gptjc_graphs::verify::verify;
 
@@ -38,7 +38,8 @@ fn options(lora: bool) -> CompileOptions {
 }
 
 fn check_round_trip(mut graphs: Vec<Graph>) {
-    for passes in [Vec::new(), pipeline::passes(Precision::Bf16)] {
+    let of = |isa| pipeline::passes(Precision::Bf16, isa);
+    for passes in [Vec::new(), of(Isa::Avx2), of(Isa::Amx)] {
         for graph in &mut graphs {
             pass_manager::run(&passes, graph).unwrap_or_else(|error| panic!("{error}"));
             assert_eq!(verify(graph), Ok(()));

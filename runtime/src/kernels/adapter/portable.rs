@@ -1,10 +1,10 @@
 //! The portable thin products.
 
-use super::super::Kernel;
 use super::super::elementwise::leading;
 use super::super::matmul::Factor;
 use super::super::matmul::portable::{Layout, PACKED, PANEL, accumulate, panels};
 use super::super::rowwise::{RowKernel, elements, table_range};
+use super::super::{Kernel, Portable};
 use super::{Down, DownMember, Grad, GradMember, Part, UpGrad};
 use gptjc_graphs::shape::Extents;
 use std::marker::PhantomData;
@@ -47,7 +47,7 @@ unsafe fn down_rows(
             let masks = masks.of_batch(extents);
             for (index, row) in rows.clone().enumerate() {
                 let x = &mut x[index * bound.inputs..(index + 1) * bound.inputs];
-                masks.drop_row(x, 0, site, masks.place(row));
+                masks.drop_row(Portable, x, 0, site, masks.place(row));
             }
         }
         let lower = member.lower.read::<f32>(0..member.rank * bound.inputs);
@@ -145,7 +145,7 @@ unsafe fn lower_grad(
         for token in tokens {
             bound.x.load(token * bound.inputs + inputs.start, x);
             if let (Some(masks), Some(site)) = (&masks, member.site) {
-                masks.drop_row(x, inputs.start, site, masks.place(token));
+                masks.drop_row(Portable, x, inputs.start, site, masks.place(token));
             }
             let dlow = member.dlow.read::<f32>(elements(&(token..token + 1), member.rank));
             for (i, dlow) in dlow.iter().enumerate() {

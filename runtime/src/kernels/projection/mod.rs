@@ -5,12 +5,13 @@
 //! # Numerics
 //! An output is one chain in f32: the base product ascending, then (forward) the products of the adapter with its
 //! lower half already scaled, bias, residuals; or (gradient) for each adapter its own product, masked, then the
-//! activation's derivative, residuals. It is rounded once to the result's type, and an activation is taken of the
-//! rounded number.
+//! activation's derivative, residuals. It is rounded once to the result's type; an activation is taken of the number
+//! before that.
 
 mod portable;
 #[cfg(test)]
 mod tests;
+pub(super) mod vector;
 
 use super::blocks::Blocks;
 use super::dropout::Masks;
@@ -32,7 +33,7 @@ pub(super) struct Member {
     pub(super) adapter: Option<Adapter>,
     /// The projection.
     pub(super) y: View,
-    /// Its activation, of the same type.
+    /// Its activation, of the sums before they are rounded; of a type of its own.
     pub(super) activation: Option<View>,
 }
 
@@ -79,7 +80,8 @@ impl Projection {
         for (member, (y, activation)) in operands.members.into_iter().zip(results) {
             call.check_type("weight", &member.weight, weights)?;
             call.check_float("result", &y)?;
-            [&y].into_iter().chain(&activation).try_for_each(|y| call.check_type("result", y, first))?;
+            call.check_type("result", &y, first)?;
+            activation.iter().try_for_each(|activation| call.check_float("activation", activation))?;
             member.bias.iter().try_for_each(|bias| call.check_type("bias", bias, F32))?;
             let adapter = member.adapter.map(|(low, upper)| Adapter { rank: low.row_elements(), low, upper });
             if let Some(adapter) = &adapter {

@@ -1,13 +1,13 @@
 //! The portable projections: the portable product's panels, with what fusion adds done on a panel's sums.
 
+use super::super::Portable as Arithmetic;
 use super::super::gelu::{gelu_tanh, gelu_tanh_derivative};
 use super::super::matmul::Factor;
 use super::super::matmul::portable::{Layout, PACKED, PANEL, accumulate, panels};
 use super::super::rowwise::elements;
-use super::super::{Kernel, KernelError, View};
+use super::super::{Kernel, KernelError};
 use super::{Projection, ProjectionGrad, Tile};
 use gptjc_graphs::shape::Extents;
-use half::bf16;
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -81,7 +81,7 @@ unsafe fn finish(bound: &Projection, tile: &Tile<'_>, row: usize, columns: Range
         member.y.store(first, sums);
         if let Some(activation) = &member.activation {
             for y in sums.iter_mut() {
-                *y = gelu_tanh(rounded(*y, &member.y));
+                *y = gelu_tanh(*y);
             }
             activation.store(first, sums);
         }
@@ -90,11 +90,6 @@ unsafe fn finish(bound: &Projection, tile: &Tile<'_>, row: usize, columns: Range
 
 fn add(sums: &mut [f32], terms: &[f32]) {
     sums.iter_mut().zip(terms).for_each(|(sum, term)| *sum += term);
-}
-
-/// `number` as an element of `view`.
-fn rounded(number: f32, view: &View) -> f32 {
-    if view.ty().dtype.size() == size_of::<f32>() { number } else { bf16::from_f32(number).to_f32() }
 }
 
 struct Grad<Y, W> {
@@ -173,7 +168,7 @@ unsafe fn add_masked(
         // SAFETY: the caller's promise.
         let masks = unsafe { masks.of_batch(extents) };
         for (row, products) in rows.clone().zip(products.chunks_exact_mut(PANEL)) {
-            masks.drop_row(&mut products[..columns.len()], columns.start, site, masks.place(row));
+            masks.drop_row(Arithmetic, &mut products[..columns.len()], columns.start, site, masks.place(row));
         }
     }
     add(sums, products);

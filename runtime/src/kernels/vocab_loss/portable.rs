@@ -1,6 +1,6 @@
 //! The portable loss: the portable product's panels, and cross entropy row by row.
 
-use super::super::cross_entropy::{cross_entropy_grad_row, cross_entropy_row};
+use super::super::cross_entropy::CrossEntropy;
 use super::super::elementwise::add_assign;
 use super::super::matmul::Factor;
 use super::super::matmul::portable::{Layout, PACKED, PANEL, accumulate, panels};
@@ -80,10 +80,10 @@ impl<H: Factor, W: Factor> Portable<H, W> {
         unsafe {
             let logits = bound.logits.write::<f32>(first..first + bound.vocabulary);
             let label = bound.labels.read::<i32>(row..row + 1)[0] as usize;
-            let (nll, lse) = cross_entropy_row(logits, label);
+            let (nll, lse) = super::super::Portable.loss(logits, label);
             bound.nll.store(row, &[nll]);
             if bound.dh.is_some() {
-                cross_entropy_grad_row(logits, label, lse, 1.0);
+                super::super::Portable.gradient(logits, label, lse, 1.0);
                 if bound.dtype == DType::Bf16 {
                     logits.iter_mut().for_each(|x| *x = bf16::from_f32(*x).to_f32());
                 }
