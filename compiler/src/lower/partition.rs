@@ -3,6 +3,7 @@
 //! Tiles are what threads claim; the results do not depend on them. They are chosen so that what a tile touches again
 //! stays in a cache of one core, and so that there are enough of them for every core.
 
+use gptjc_graphs::entities::ValueId;
 use gptjc_graphs::graph::{Graph, Node};
 use gptjc_graphs::ops::Op;
 use gptjc_graphs::plan::{Isa, Partition, Target};
@@ -21,34 +22,10 @@ pub(super) fn of(graph: &Graph, node: &Node, isa: Isa, target: &Target) -> Parti
             let inner = graph.ty(node.operands[0]).dims[1].bound;
             matmul(rows, ty.dims[1].bound, inner, isa, target)
         }
-        Op::Projection(op) => {
-            // All members have the same tiles; the widest is the one that matters.
-            let columns = node.results[..op.members].iter().map(|&y| graph.ty(y).dims[1].bound).max();
-            matmul(rows, columns.unwrap_or(1), graph.ty(node.operands[0]).dims[1].bound, isa, target)
-        }
-        Op::ProjectionGrad(op) => {
-            // One chain over the outputs of all members.
-            let inner = node.operands[..op.members].iter().map(|&dy| graph.ty(dy).dims[1].bound).sum();
-            matmul(rows, ty.dims[1].bound, inner, isa, target)
-        }
-        Op::VocabLoss(op) => {
-            let (width, columns) =
-                (graph.ty(node.operands[0]).dims[1].bound, graph.ty(node.operands[1]).dims[0].bound);
-            matmul(rows.min(op.chunk), columns, width, isa, target)
-        }
-        Op::AdapterGrad(_) => {
-            // Columns are inputs or outputs: each tile reads its own of all tokens of a window.
-            let widest = node
-                .results
-                .iter()
-                .map(|&of| {
-                    let dims = &graph.ty(of).dims;
-                    dims[1].bound.max(dims[2].bound)
-                })
-                .max()
-                .unwrap_or(1);
-            Partition { rows: 1, columns: share(widest, target).next_multiple_of(16) as u32 }
-        }
+        Op::Projection(_) => projection(graph, node, isa, target),
+        Op::ProjectionGrad(op) => projection_grad(graph, node, op.members, isa, target),
+        Op::VocabLoss(op) => vocab_loss(graph, node, op.chunk, isa, target),
+        Op::AdapterGrad(_) => adapter_grad(graph, node, target),
         Op::WindowMatmul(_) if isa > Isa::Portable => {
             // Outputs N and inputs K of one window's gradient; what is summed is short.
             vector_matmul(ty.dims[1].bound, ty.dims[2].bound, target)
@@ -97,6 +74,38 @@ pub(super) fn of(graph: &Graph, node: &Node, isa: Isa, target: &Target) -> Parti
         | Op::SumSquares(_)
         | Op::ClipScale(_) => Partition { rows: rows_within(rows, row_bytes, target), columns: 0 },
     }
+}
+
+/// Bound of a dimension of a value.
+fn bound(graph: &Graph, value: ValueId, dim: usize) -> usize {
+    graph.ty(value).dims[dim].bound
+}
+
+/// All members have the same tiles; the widest is the one that matters.
+fn projection(graph: &Graph, node: &Node, isa: Isa, target: &Target) -> Partition {
+    let (rows, inputs) = (bound(graph, node.results[0], 0), bound(graph, node.operands[0], 1));
+    let columns = node.results.iter().map(|&y| bound(graph, y, 1)).max().unwrap_or(1);
+    matmul(rows, columns, inputs, isa, target)
+}
+
+/// One chain over the outputs of all members.
+fn projection_grad(graph: &Graph, node: &Node, members: usize, isa: Isa, target: &Target) -> Partition {
+    let inner = node.operands[..members].iter().map(|&dy| bound(graph, dy, 1)).sum();
+    let [rows, columns] = [0, 1].map(|dim| bound(graph, node.results[0], dim));
+    matmul(rows, columns, inner, isa, target)
+}
+
+/// The logits of a chunk; their product has the same tiles.
+fn vocab_loss(graph: &Graph, node: &Node, chunk: usize, isa: Isa, target: &Target) -> Partition {
+    let (rows, width) = (bound(graph, node.operands[0], 0), bound(graph, node.operands[0], 1));
+    matmul(rows.min(chunk), bound(graph, node.operands[1], 0), width, isa, target)
+}
+
+/// Columns are inputs or outputs: each tile reads its own of all tokens of a window.
+fn adapter_grad(graph: &Graph, node: &Node, target: &Target) -> Partition {
+    let widest = |&of: &ValueId| bound(graph, of, 1).max(bound(graph, of, 2));
+    let columns = node.results.iter().map(widest).max().unwrap_or(1);
+    Partition { rows: 1, columns: share(columns, target).next_multiple_of(16) as u32 }
 }
 
 /// Rows of `row_bytes` each that fit half of a core's second-level cache and leave enough tiles for every core.
