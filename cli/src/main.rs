@@ -10,6 +10,7 @@ mod commands;
 mod console;
 mod error;
 mod flags;
+mod inspect;
 mod settings;
 
 use clap::Parser;

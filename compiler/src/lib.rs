@@ -7,13 +7,18 @@
 #![forbid(unsafe_code)]
 
 mod compile;
+pub mod cost;
 mod error;
+pub mod explain;
 pub mod fusion;
 pub mod lower;
 pub mod memory;
 pub mod pass_manager;
 pub mod pipeline;
+mod planner;
 pub mod precision;
+pub mod remat;
+pub mod schedule;
 pub mod simplify;
 pub mod target;
 

@@ -5,6 +5,8 @@ use crate::fusion::{
 };
 use crate::pass_manager::Pass;
 use crate::precision::{AssignPrecision, Products};
+use crate::remat::{RecomputeBlocks, RecomputeCheap};
+use crate::schedule::EarlyUpdates;
 use crate::simplify::DeadCode;
 use gptjc_graphs::plan::{Isa, Precision};
 
@@ -26,9 +28,21 @@ pub fn passes(precision: Precision, isa: Isa) -> Vec<Box<dyn Pass>> {
     passes
 }
 
+/// Passes behind [`passes`] over a training graph, with the activations of `blocks` blocks recomputed.
+pub fn memory_passes(blocks: usize) -> Vec<Box<dyn Pass>> {
+    let mut passes: Vec<Box<dyn Pass>> = Vec::new();
+    if blocks > 0 {
+        passes.push(Box::new(RecomputeBlocks { blocks }));
+    }
+    passes.push(Box::new(RecomputeCheap)); // of what is still read of the forward pass
+    passes.push(Box::new(DeadCode)); // what only gradients read was copied there
+    passes.push(Box::new(EarlyUpdates)); // last: clones stand where they are first needed
+    passes
+}
+
 /// The pass called `name`, for filetests.
 pub fn pass_by_name(name: &str) -> Option<Box<dyn Pass>> {
-    let all: [Box<dyn Pass>; 8] = [
+    let all: [Box<dyn Pass>; 11] = [
         Box::new(DeadCode),
         Box::new(FuseAttention),
         Box::new(FuseVocabLoss),
@@ -37,6 +51,9 @@ pub fn pass_by_name(name: &str) -> Option<Box<dyn Pass>> {
         Box::new(FuseLayerNormResidual),
         Box::new(AssignPrecision { products: Products::Bf16 }),
         Box::new(AssignPrecision { products: Products::F32 }),
+        Box::new(RecomputeBlocks { blocks: usize::MAX }),
+        Box::new(RecomputeCheap),
+        Box::new(EarlyUpdates),
     ];
     all.into_iter().find(|pass| pass.name() == name)
 }

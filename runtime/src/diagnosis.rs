@@ -2,6 +2,7 @@
 //!
 //! Does not: decide anything; [`crate::machine`] says what a plan is compiled for. What cannot be read is `None`.
 
+use crate::topology::{self, Topology};
 use serde::Serialize;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -97,6 +98,8 @@ pub struct Diagnosis {
     pub memory: Memory,
     /// Caches.
     pub caches: Vec<Cache>,
+    /// Cores that a team of threads would use.
+    pub topology: Topology,
 }
 
 /// Looks at the machine.
@@ -107,6 +110,7 @@ pub fn diagnose(files: &SystemFiles) -> Diagnosis {
         cores: cores(files, &cpuinfo),
         memory: memory(files),
         caches: caches(&files.sys.join("devices/system/cpu/cpu0/cache")),
+        topology: Topology::read(files, &topology::allowed()),
     }
 }
 

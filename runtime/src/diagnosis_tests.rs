@@ -42,6 +42,7 @@ fn a_machine_is_described() {
     let memory = Memory { total: Some(2 << 20), available: Some(1 << 20), cgroup_limit: None };
     assert_eq!(found.memory, memory);
     assert_eq!(found.caches, [Cache { level: 1, kind: "Data".into(), size: "48K".into() }]);
+    assert!(found.topology.threads() > 0);
 }
 
 #[test]

@@ -13,6 +13,7 @@ pub mod kernels;
 pub mod machine;
 pub mod memory;
 pub mod merge;
+pub mod topology;
 pub mod train;
 pub mod validate;
 pub mod weights;

@@ -1,11 +1,12 @@
 //! The machine that this process runs on, as a compile target.
 //!
-//! Cores are those of the inherited affinity mask; memory is the smaller of the machine's and the control group's
+//! Cores are the physical ones of the inherited affinity mask, within the control group's CPU quota; memory is the smaller of the machine's and the control group's
 //! limit; peaks and bandwidths are those that `gptjc bench machine` measured and left in the user's cache directory. What
 //! cannot be read is replaced by a modest guess: it moves tiles and budgets, never results.
 
 use crate::diagnosis::{SystemFiles, cgroup_memory_limit, diagnose};
 use crate::isa;
+use crate::topology::Topology;
 use gptjc_graphs::plan::Target;
 use gptjc_graphs::plan::target_file::{self, TargetFileError};
 use sha2::{Digest, Sha256};
@@ -60,48 +61,21 @@ fn cpu_hash() -> String {
 
 /// What the system says of this machine.
 fn unmeasured() -> Target {
-    let counted = diagnose(&SystemFiles::default()).cores;
-    let sockets = counted.sockets.unwrap_or(1).max(1) as u32;
-    // Threads beyond the physical cores would share one.
-    let cores =
-        counted.physical.map_or(counted.usable, |physical| physical.min(counted.usable)).max(1) as u32;
+    let topology = Topology::host();
+    let (sockets, threads) = (topology.sockets().max(1), topology.threads() as u32);
     Target {
         name: "host".to_owned(),
         isa: isa::best().name().to_owned(),
-        cores,
-        sockets,
-        numa_nodes_per_socket: (counted.numa_nodes.unwrap_or(1) as u32 / sockets).max(1),
-        threads: cores,
-        l1d_bytes: cache_bytes(1).unwrap_or(32 << 10),
-        l2_bytes: cache_bytes(2).unwrap_or(512 << 10),
-        l3_bytes: cache_bytes(3).unwrap_or(8 << 20),
+        cores: threads,
+        sockets: sockets as u32,
+        numa_nodes_per_socket: (topology.numa_nodes() / sockets).max(1) as u32,
+        threads,
+        l1d_bytes: topology.cache_bytes(1).unwrap_or(32 << 10),
+        l2_bytes: topology.cache_bytes(2).unwrap_or(512 << 10),
+        l3_bytes: topology.socket_cache_bytes(3).unwrap_or(8 << 20),
         memory_bytes: memory_bytes().unwrap_or(8 << 30),
         ..Target::default()
     }
-}
-
-/// Bytes of the first core's data or unified cache of this level.
-fn cache_bytes(level: u32) -> Option<u64> {
-    let caches = Path::new("/sys/devices/system/cpu/cpu0/cache");
-    for entry in std::fs::read_dir(caches).ok()?.flatten() {
-        let read = |name: &str| std::fs::read_to_string(entry.path().join(name)).unwrap_or_default();
-        if read("level").trim() == level.to_string() && read("type").trim() != "Instruction" {
-            return parse_size(read("size").trim());
-        }
-    }
-    None
-}
-
-/// `32K`, `2M` or plain bytes.
-fn parse_size(text: &str) -> Option<u64> {
-    let (digits, shift) = match text.strip_suffix(['K', 'k']) {
-        Some(digits) => (digits, 10),
-        None => match text.strip_suffix('M') {
-            Some(digits) => (digits, 20),
-            None => (text, 0),
-        },
-    };
-    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
 /// Bytes of memory that this process may use.
@@ -122,10 +96,6 @@ mod tests {
 
     #[test]
     fn sizes_are_read() {
-        assert_eq!(parse_size("32K"), Some(32 << 10));
-        assert_eq!(parse_size("2M"), Some(2 << 20));
-        assert_eq!(parse_size("4096"), Some(4096));
-        assert_eq!(parse_size(""), None);
         assert_eq!(parse_meminfo("MemFree: 1 kB\nMemTotal:       1024 kB\n"), Some(1 << 20));
     }
 

@@ -1,9 +1,10 @@
-//! The contract on bits: the adapter's bytes depend on the graph, the data and the seed; not on threads, micro-batches,
-//! caches or budgets.
+//! The contract on bits: the adapter's bytes depend on the graph, the data and the seed; not on threads, sockets,
+//! micro-batches, caches or budgets.
 #![expect(clippy::unwrap_used, reason = "a helper of tests that cannot go on fails the test")]
 
 use gptjc_graphs::plan::{CompileOptions, Packing, Precision};
 use gptjc_runtime::data::window::Window;
+use gptjc_runtime::topology::Pretended;
 use gptjc_runtime::train::{LinearSchedule, TrainOptions};
 use gptjc_tests::golden::Golden;
 
@@ -33,6 +34,7 @@ fn windows(packing: Packing) -> Vec<Window> {
 struct Run {
     options: CompileOptions,
     threads: usize,
+    topology: Option<Pretended>,
 }
 
 impl Run {
@@ -47,14 +49,18 @@ impl Run {
         if let Some(lora) = &mut options.lora {
             lora.dropout = 0.05;
         }
-        Self { options, threads: 1 }
+        Self { options, threads: 1, topology: None }
     }
 
     /// Bytes of the adapter after three steps.
     fn adapter_bytes(&self, packing: Packing) -> Vec<u8> {
         let golden = Golden::open("plain");
-        let train_options =
-            TrainOptions { threads: self.threads, per_device_train_batch_size: 8, ..golden.train_options() };
+        let train_options = TrainOptions {
+            threads: self.threads,
+            topology: self.topology,
+            per_device_train_batch_size: 8,
+            ..golden.train_options()
+        };
         let mut trainer = golden.trainer(&self.options, train_options);
         let windows = windows(packing);
         let windows: Vec<&Window> = windows.iter().collect();
@@ -81,6 +87,10 @@ fn variants(packing: Packing, precision: Precision) -> Vec<(&'static str, Run)> 
     for (name, threads) in [("2 threads", 2), ("5 threads", 5)] {
         variants.push((name, Run { threads, ..Run::new(packing, precision) }));
     }
+    for (name, threads) in [("2x1", 2), ("3x2", 6), ("2x2", 3)] {
+        let topology = Some(name.parse().unwrap());
+        variants.push((name, Run { threads, topology, ..Run::new(packing, precision) }));
+    }
     let mut small_caches = Run::new(packing, precision);
     small_caches.options.target.l2_bytes = 4 << 10;
     small_caches.options.target.cores = 7;
@@ -92,10 +102,20 @@ fn variants(packing: Packing, precision: Precision) -> Vec<(&'static str, Run)> 
     let mut budget = Run::new(packing, precision);
     let eight = gptjc_compiler::compile(&budget.options).unwrap();
     budget.options.micro_batch = 0;
-    budget.options.memory_budget = eight.weight_bytes + eight.persistent_bytes + eight.arena_bytes / 2;
+    budget.options.memory_budget = eight.prediction.peak_bytes - eight.arena_bytes / 2;
     let plan = gptjc_compiler::compile(&budget.options).unwrap();
-    assert!(plan.options.micro_batch < 8, "the budget should force a smaller micro-batch");
+    assert!(
+        plan.options.micro_batch < 8 || plan.prediction.recomputed_blocks > 0,
+        "the budget should force smaller micro-batches or recomputation"
+    );
     variants.push(("a tight memory budget", budget));
+    let mut streaming = Run::new(packing, precision);
+    streaming.options.micro_batch = 1;
+    let resident = gptjc_compiler::compile(&streaming.options).unwrap();
+    streaming.options.memory_budget = resident.prediction.peak_bytes - resident.weight_bytes / 2;
+    let plan = gptjc_compiler::compile(&streaming.options).unwrap();
+    assert!(plan.stream_bytes > 0, "the budget should force streaming of weights");
+    variants.push(("streamed weights", streaming));
     variants
 }
 

@@ -59,8 +59,7 @@ fn what_is_portable_has_no_variant() {
                     step.kernel.clone_from(&other);
                 }
             }
-            let trainer =
-                Trainer::new(changed, golden.checkpoint(), golden.start(), golden.train_options());
+            let trainer = Trainer::new(changed, golden.checkpoint(), golden.start(), golden.train_options());
             assert!(trainer.is_err(), "the compiler does not know of `{other}`");
         }
     }
@@ -93,8 +92,7 @@ fn parameters(options: &CompileOptions, threads: usize) -> Vec<Vec<f32>> {
         trainer.step(&windows, &golden.schedule()).unwrap();
     }
     let memory = gptjc_graphs::plan::Memory::Parameter;
-    let names: Vec<String> =
-        trainer.plan().buffers_in(memory).map(|buffer| buffer.name.clone()).collect();
+    let names: Vec<String> = trainer.plan().buffers_in(memory).map(|buffer| buffer.name.clone()).collect();
     names.iter().map(|name| trainer.executor().read::<f32>(name).unwrap()).collect()
 }
 

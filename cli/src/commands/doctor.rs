@@ -79,10 +79,11 @@ fn known_bytes(value: Option<u64>) -> String {
 
 impl Page {
     fn json(&self) -> Value {
-        let Diagnosis { cpu, cores, memory, caches } = &self.machine;
+        let Diagnosis { cpu, cores, memory, caches, topology } = &self.machine;
         let disk = |disk: &Disk| json!({"purpose": disk.purpose, "path": disk.path, "free_bytes": disk.free});
         json!({
             "cpu": cpu, "cores": cores, "memory": memory, "caches": caches,
+            "topology": topology, "threads": topology.threads(),
             "kernels": [&self.kernels],
             "disks": self.disks.iter().map(disk).collect::<Vec<_>>(),
             "onnxruntime": match &self.library {
@@ -126,12 +127,29 @@ impl Page {
             known(&cores.sockets),
             known(&cores.numa_nodes)
         )?;
+        self.write_threads(out)?;
         let cache = |cache: &gptjc_runtime::diagnosis::Cache| {
             format!("L{} {} {}", cache.level, cache.kind, cache.size)
         };
         let caches = caches.iter().map(cache).collect::<Vec<_>>().join(", ");
         writeln!(out, "caches        {}", if caches.is_empty() { "unknown" } else { caches.as_str() })?;
         writeln!(out, "kernels       {}", self.kernels)
+    }
+
+    /// The team that `train` would start.
+    fn write_threads(&self, out: &mut String) -> fmt::Result {
+        let topology = &self.machine.topology;
+        let quota = match topology.quota {
+            Some(quota) => format!("the control group grants {quota} CPUs"),
+            None => "no quota of CPU time".to_owned(),
+        };
+        let (sockets, nodes) = (topology.sockets(), topology.numa_nodes());
+        let cpus = topology.cores.iter().map(|core| core.cpu.to_string()).collect::<Vec<_>>().join(" ");
+        writeln!(
+            out,
+            "threads       {} by default, one a core: {sockets} sockets, {nodes} NUMA nodes, {quota}\n              on CPUs {cpus}",
+            topology.threads(),
+        )
     }
 
     fn write_memory(&self, out: &mut String) -> fmt::Result {

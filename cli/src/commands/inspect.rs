@@ -1,176 +1,92 @@
-//! `gptjc inspect`: what a plan holds, as text.
+//! `gptjc inspect`: what a plan holds and why.
 
 use crate::console::Console;
 use crate::error::CliError;
 use crate::flags::InspectCommand;
-use crate::flags::values::human_bytes;
+use crate::flags::inspect::{Format, Show};
+use crate::inspect::{View, dot, html, job, json, text};
 use crate::settings::read_plan;
-use gptjc_compiler::MemoryNeed;
-use gptjc_graphs::plan::{Buffer, Memory, Plan, text};
-use std::collections::BTreeMap;
-use std::fmt::{self, Write};
-
-/// Kinds of memory, in the order of the page.
-const KINDS: [Memory; 8] = [
-    Memory::Weight,
-    Memory::Stream,
-    Memory::Parameter,
-    Memory::State,
-    Memory::Batch,
-    Memory::Control,
-    Memory::Result,
-    Memory::Arena,
-];
+use gptjc_compiler::explain;
+use gptjc_graphs::plan::Plan;
+use gptjc_runtime::files::atomic::write_bytes;
 
 /// Runs the command.
 pub(crate) fn run(command: &InspectCommand, console: Console) -> Result<(), CliError> {
+    let show = shown(command)?;
     let plan = read_plan(&command.plan)?;
-    let mut page = String::new();
-    // Writing to a string does not fail.
-    let _ = describe(&plan, &mut page);
-    if command.steps {
-        page.push('\n');
-        let _ = text::print(&plan, &mut page);
-    }
-    console.line(&page);
-    Ok(())
-}
-
-/// Writes the page without the steps.
-pub(crate) fn describe(plan: &Plan, out: &mut String) -> fmt::Result {
-    writeln!(
-        out,
-        "plan of format version {}, compiled by gptjc {}",
-        plan.format_version, plan.compiler_version
-    )?;
-    describe_options(plan, out)?;
-    describe_entries(plan, out)?;
-    describe_memory(plan, out)?;
-    writeln!(out, "\npasses")?;
-    plan.remarks.iter().try_for_each(|remark| writeln!(out, "  {remark}"))
-}
-
-fn describe_options(plan: &Plan, out: &mut String) -> fmt::Result {
-    let options = &plan.options;
-    let model = &options.model;
-    writeln!(out, "\noptions")?;
-    writeln!(
-        out,
-        "  model            GPT-J: n_layer {}, n_embd {}, n_head {}, rotary_dim {}, n_inner {}, vocab_size {}, \
-         n_positions {}, layer_norm_epsilon {}",
-        model.n_layer,
-        model.n_embd,
-        model.n_head,
-        model.rotary_dim,
-        model.n_inner,
-        model.vocab_size,
-        model.n_positions,
-        model.layer_norm_epsilon
-    )?;
-    match &options.lora {
-        Some(lora) => writeln!(
-            out,
-            "  trainable        lora: rank {}, alpha {}{}, dropout {}, on {}",
-            lora.rank,
-            lora.alpha,
-            if lora.use_rslora { " (rsLoRA)" } else { "" },
-            lora.dropout,
-            lora.targets.join(",")
-        )?,
-        None => writeln!(out, "  trainable        all parameters")?,
-    }
-    writeln!(out, "  precision        {}", options.precision())?;
-    writeln!(
-        out,
-        "  windows          at most {} tokens, packing {}",
-        options.max_seq_length,
-        options.packing()
-    )?;
-    writeln!(
-        out,
-        "  windows at most  {} a micro-batch, {} an optimizer step",
-        options.micro_batch, options.step_windows
-    )?;
-    describe_target(plan, out)
-}
-
-fn describe_target(plan: &Plan, out: &mut String) -> fmt::Result {
-    let target = &plan.options.target;
-    let budget = match plan.options.memory_budget {
-        0 => format!("the target's memory, {}", human_bytes(target.memory_bytes)),
-        bytes => human_bytes(bytes),
+    check(command, &plan)?;
+    let entry = command.entry.as_deref();
+    let report = explain::report(&plan, entry, &job(&command.job))
+        .map_err(|source| CliError::Compile(source.into()))?;
+    let entry = entry.and_then(|name| plan.entry(name)).map(|entry| entry.name.as_str());
+    let view = View { plan: &plan, report, show, layer: command.layer, entry };
+    let page = match command.format {
+        Format::Text => text::render(&view)?,
+        Format::Dot => dot::render(&view),
+        Format::Json => json::render(&view)?,
+        Format::Html => html::render(&view),
     };
-    writeln!(out, "  memory budget    {budget}")?;
-    writeln!(
-        out,
-        "  target           {}: kernels {}, {} core(s), caches {} / {} / {}, memory {}",
-        target.name,
-        target.isa,
-        target.cores,
-        human_bytes(target.l1d_bytes),
-        human_bytes(target.l2_bytes),
-        human_bytes(target.l3_bytes),
-        human_bytes(target.memory_bytes)
-    )
-}
-
-fn describe_entries(plan: &Plan, out: &mut String) -> fmt::Result {
-    writeln!(out, "\nentry points, at the bounds (all slots used, every one labelled)")?;
-    writeln!(
-        out,
-        "  {:<12} {:>6} {:>12} {:>13} {:>13}",
-        "name", "steps", "GFLOP", "bytes moved", "bytes live"
-    )?;
-    for entry in &plan.entries {
-        writeln!(
-            out,
-            "  {:<12} {:>6} {:>12.6} {:>13} {:>13}",
-            entry.name,
-            entry.steps.len(),
-            entry.flops() as f64 / 1e9,
-            human_bytes(entry.bytes()),
-            human_bytes(entry.live_bytes)
-        )?;
-        for (kernel, (calls, flops)) in
-            kernels(entry.steps.iter().map(|step| (step.kernel.as_str(), step.flops)))
-        {
-            writeln!(out, "    {:<36} {:>6} calls {:>12.6} GFLOP", kernel, calls, flops as f64 / 1e9)?;
+    match &command.output {
+        Some(path) => {
+            write_bytes(path, page.as_bytes())?;
+            console.line(&format!("wrote {}: {} bytes", path.display(), page.len()));
         }
+        None => console.line(&page),
     }
     Ok(())
 }
 
-/// Calls and FLOPs of each kernel, by name.
-fn kernels<'a>(steps: impl Iterator<Item = (&'a str, u64)>) -> BTreeMap<&'a str, (usize, u64)> {
-    let mut kernels = BTreeMap::new();
-    for (kernel, flops) in steps {
-        let (calls, total): &mut (usize, u64) = kernels.entry(kernel).or_default();
-        *calls += 1;
-        *total += flops;
-    }
-    kernels
+fn usage<T>(what: String, advice: &str) -> Result<T, CliError> {
+    Err(CliError::Usage { what, advice: advice.to_owned() })
 }
 
-fn describe_memory(plan: &Plan, out: &mut String) -> fmt::Result {
-    let need = MemoryNeed::of(plan);
-    writeln!(out, "\nmemory")?;
-    for memory in KINDS {
-        let buffers: Vec<&Buffer> = plan.buffers_in(memory).collect();
-        let bytes: u64 = buffers.iter().filter_map(|buffer| buffer.bytes()).sum();
-        let place = match memory {
-            Memory::Arena => format!("in an arena of {}", human_bytes(plan.arena_bytes)),
-            Memory::Weight | Memory::Stream => "read from the checkpoint".to_owned(),
-            _ => "kept".to_owned(),
-        };
-        let (kind, count) = (memory.name(), buffers.len());
-        writeln!(out, "  {kind:<10} {count:>6} buffers {:>13} {place}", human_bytes(bytes))?;
+/// What to show; an error if the form cannot show it, or a flag is about something else.
+fn shown(command: &InspectCommand) -> Result<Show, CliError> {
+    let (show, format) = match (command.show, command.format) {
+        (None, Format::Text) => (Show::Summary, Format::Text),
+        (None, Format::Dot) => (Show::Fused, Format::Dot),
+        (None, format) => (Show::All, format),
+        (Some(show), format) => (show, format),
+    };
+    let is_graph = matches!(show, Show::Graph | Show::Fused);
+    let cannot = || format!("--format {} cannot show {}", format.word(), show.word());
+    if format == Format::Dot && !is_graph {
+        return usage(cannot(), "give --show graph or --show fused, or another --format");
     }
-    writeln!(
-        out,
-        "  in all {}: weights {}, kept {}, arena {}",
-        human_bytes(need.total()),
-        human_bytes(need.weights),
-        human_bytes(need.persistent),
-        human_bytes(need.arena)
-    )
+    if format == Format::Html && show != Show::All {
+        return usage(cannot(), "the page shows everything: leave --show out, or give another --format");
+    }
+    let shows_a_part = is_graph && matches!(format, Format::Text | Format::Dot);
+    if command.layer.is_some() && !shows_a_part {
+        let what = "--layer is about graphs as text or DOT".to_owned();
+        return usage(what, "give --show graph or --show fused, and --format text or dot");
+    }
+    if let Some(flag) = command.job.first_given()
+        && !show.has_job()
+    {
+        return usage(
+            format!("{flag} is about the whole job, which --show {} leaves out", show.word()),
+            "give --show summary, costs or all",
+        );
+    }
+    Ok(show)
+}
+
+/// Refuses entry points and blocks that the plan does not have.
+fn check(command: &InspectCommand, plan: &Plan) -> Result<(), CliError> {
+    if let Some(name) = &command.entry
+        && plan.entry(name).is_none()
+    {
+        let known: Vec<&str> = plan.entries.iter().map(|entry| entry.name.as_str()).collect();
+        let advice = format!("give one of {}", known.join(", "));
+        return usage(format!("the plan has no entry point `{name}`"), &advice);
+    }
+    let layers = plan.options.model.n_layer;
+    if let Some(layer) = command.layer
+        && u64::from(layer) >= layers
+    {
+        let advice = format!("give a block from 0 to {}", layers.saturating_sub(1));
+        return usage(format!("the model has no block {layer}"), &advice);
+    }
+    Ok(())
 }

@@ -5,12 +5,14 @@ use super::progress::Progress;
 use super::{compile, data, output};
 use crate::console::Console;
 use crate::error::CliError;
+use crate::flags::values::human_bytes;
 use crate::flags::{CompileFlags, JobFlags, RunFlags};
 use crate::settings::{self, StepShape};
 use gptjc_graphs::plan::{Memory, Plan};
 use gptjc_runtime::adapter::Adapter;
 use gptjc_runtime::data::window::Window;
 use gptjc_runtime::machine;
+use gptjc_runtime::topology::{Pretended, Topology};
 use gptjc_runtime::train::{
     DATA_ORDER_FILE, DataOrder, LogEntry, Start, TRAINER_STATE_FILE, TrainOptions, Trainer, TrainerState,
     train,
@@ -51,6 +53,7 @@ pub(crate) fn run(job: &JobFlags, plan: Option<&Path>, console: Console) -> Resu
     };
     let mut trainer = Trainer::new(plan, Arc::new(checkpoint), start, options)
         .map_err(|source| CliError::Train(source.into()))?;
+    trainer.executor().remarks().iter().for_each(|remark| console.note(remark));
     let mut state = run_training(&mut trainer, &windows, console)?;
     trainer.save(&job.output.output_dir).map_err(|source| CliError::Train(source.into()))?;
     state.save(&job.output.output_dir.join(TRAINER_STATE_FILE))?;
@@ -140,7 +143,10 @@ fn train_options(flags: &RunFlags, step: StepShape, in_order: bool) -> TrainOpti
         max_steps: u64::try_from(flags.max_steps).ok(),
         seed: flags.seed,
         logging_steps: flags.logging_steps,
-        threads: flags.threads.unwrap_or_else(|| machine::host().cores.max(1) as usize),
+        threads: flags
+            .threads
+            .unwrap_or_else(|| flags.topology.map_or_else(Topology::host, Pretended::topology).threads()),
+        topology: flags.topology,
         shuffle: !in_order,
     }
 }
@@ -182,6 +188,11 @@ fn run_training(
     progress.finish();
     let state = state.map_err(|source| CliError::Train(source.into()))?;
     console.line(&format!("{} steps in {:.1} s", state.global_step, started.elapsed().as_secs_f64()));
+    let streamed = trainer.executor().streamed();
+    if streamed.bytes > 0 {
+        let (bytes, stall) = (human_bytes(streamed.bytes), streamed.stall.as_secs_f64());
+        console.line(&format!("{bytes} of weights were read meanwhile; steps waited {stall:.1} s for them"));
+    }
     Ok(state)
 }
 

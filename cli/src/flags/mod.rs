@@ -8,6 +8,7 @@ pub(crate) mod compile;
 mod data;
 mod engine;
 mod export;
+pub(crate) mod inspect;
 pub(crate) mod reference;
 mod train;
 pub(crate) mod values;
@@ -16,6 +17,7 @@ pub(crate) use compile::{CompileFlags, LoraFlags, ModelFlags, WindowFlags};
 pub(crate) use data::DataFlags;
 pub(crate) use engine::{DoctorCommand, EngineFlags, GenerateCommand, ValidateCommand};
 pub(crate) use export::{ExportCommand, MadeDirectory, MergeCommand};
+pub(crate) use inspect::InspectCommand;
 pub(crate) use reference::ReferenceFlags;
 pub(crate) use train::{OutputFlags, RunFlags};
 
@@ -78,7 +80,7 @@ pub(crate) enum Command {
     Export(Box<ExportCommand>),
     /// Merge an adapter into its model: a Hugging Face directory, and what merging and rounding changed
     Merge(Box<MergeCommand>),
-    /// Show what a plan holds, as text
+    /// Show what a plan holds and why: graphs, steps, memory, costs, passes, time; as text, DOT, JSON or a web page
     Inspect(InspectCommand),
     /// Ask a model about MNLI rows, under ONNX Runtime or compiled, and report its accuracy
     Validate(Box<ValidateCommand>),
@@ -131,17 +133,6 @@ pub(crate) struct JobFlags {
     pub(crate) output: OutputFlags,
     #[command(flatten)]
     pub(crate) reference: ReferenceFlags,
-}
-
-/// `gptjc inspect`
-#[derive(Debug, Args)]
-pub(crate) struct InspectCommand {
-    /// The plan
-    #[arg(value_name = "PLAN")]
-    pub(crate) plan: PathBuf,
-    /// Also list every buffer and every step
-    #[arg(long)]
-    pub(crate) steps: bool,
 }
 
 #[cfg(test)]

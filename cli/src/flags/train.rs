@@ -2,6 +2,7 @@
 
 use super::values;
 use clap::Args;
+use gptjc_runtime::topology::Pretended;
 use std::path::PathBuf;
 
 /// The optimizer, its schedule and the length of the run.
@@ -47,6 +48,9 @@ pub(crate) struct RunFlags {
     /// Threads; changes no result [default: the cores that this process may use]
     #[arg(long, value_name = "N", value_parser = values::threads)]
     pub(crate) threads: Option<usize>,
+    /// Pretend so many sockets of so many cores, such as 2x1: for tests, changes no result
+    #[arg(long, value_name = "SxC", value_parser = values::topology, hide = true)]
+    pub(crate) topology: Option<Pretended>,
     /// Evaluate after training [default: True if --validation-file is given]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", value_parser = values::boolean)]
     pub(crate) do_eval: Option<bool>,

@@ -1,5 +1,7 @@
 //! Values of flags that are neither numbers nor paths.
 
+use gptjc_runtime::topology::Pretended;
+
 /// A truth value, spelt as Hugging Face's argument parser takes it.
 pub(crate) fn boolean(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
@@ -69,6 +71,14 @@ pub(crate) fn share(text: &str) -> Result<f64, String> {
     }
 }
 
+/// A number above 0 and at most 1.
+pub(crate) fn share_of_all(text: &str) -> Result<f64, String> {
+    match not_negative(text) {
+        Ok(number) if number > 0.0 && number <= 1.0 => Ok(number),
+        _ => Err("expected a number above 0 and at most 1".to_owned()),
+    }
+}
+
 /// A number of things, at least one.
 pub(crate) fn count(text: &str) -> Result<u64, String> {
     match text.parse::<u64>() {
@@ -83,6 +93,11 @@ pub(crate) fn threads(text: &str) -> Result<usize, String> {
         Ok(number) if (1..=4096).contains(&number) => Ok(number),
         _ => Err("expected a number from 1 to 4096".to_owned()),
     }
+}
+
+/// Sockets and cores of a socket.
+pub(crate) fn topology(text: &str) -> Result<Pretended, String> {
+    text.parse()
 }
 
 /// Bytes as people read them.
@@ -146,6 +161,8 @@ mod tests {
         assert_eq!(not_negative("3.3113761e-4"), Ok(3.3113761e-4));
         assert!(positive("0").is_err());
         assert!(share("1").is_err());
+        assert!(share_of_all("0").is_err() && share_of_all("1.1").is_err());
+        assert_eq!(share_of_all("1"), Ok(1.0));
         assert!(count("0").is_err() && count("-3").is_err() && count("99999999999").is_err());
     }
 

@@ -8,11 +8,15 @@ use tempfile::TempDir;
 #[test]
 fn the_machine_is_described() {
     let text = gptjc("doctor", &[]).ok().out;
-    for part in ["CPU  ", "cores  ", "caches  ", "memory  ", "kernels  ", "disk  ", "ONNX Runtime  "] {
+    for part in
+        ["CPU  ", "cores  ", "threads  ", "caches  ", "memory  ", "kernels  ", "disk  ", "ONNX Runtime  "]
+    {
         assert!(text.contains(part), "expected `{part}` in: {text}");
     }
     let page: Value = serde_json::from_str(&gptjc("doctor --json", &[]).ok().out).unwrap();
     assert!(page["cores"]["usable"].as_u64().unwrap() > 0, "{page}");
+    assert!(page["threads"].as_u64().unwrap() > 0, "{page}");
+    assert!(!page["topology"]["cores"].as_array().unwrap().is_empty(), "{page}");
     assert!(page["memory"]["total"].as_u64().unwrap() > 0, "{page}");
     assert!(page["kernels"].as_array().unwrap().contains(&"portable".into()), "{page}");
 }

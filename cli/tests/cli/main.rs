@@ -7,6 +7,7 @@ mod commands;
 mod common;
 mod doctor;
 mod export_merge;
+mod inspect;
 mod questions;
 mod reference_workflow;
 mod tiny_model;

@@ -9,6 +9,7 @@ mod partition;
 mod variants;
 
 use crate::CompileError;
+use crate::cost::{self, CostModel};
 use crate::memory::arena;
 use buffers::{Assignment, BufferTable};
 use gptjc_graphs::entities::NodeId;
@@ -25,6 +26,7 @@ pub fn lower(graphs: &[Graph], options: &CompileOptions) -> Result<Plan, Compile
     let mut table = BufferTable::default();
     let mut entries = Vec::new();
     let mut arena_bytes = 0;
+    let cost = CostModel::new(&options.target);
     for graph in graphs {
         let assignment = buffers::assign(graph, &mut table)?;
         let layout = arena::pack(&assignment.blocks);
@@ -32,7 +34,7 @@ pub fn lower(graphs: &[Graph], options: &CompileOptions) -> Result<Plan, Compile
             table.buffers[buffer as usize].offset = layout.offsets[block];
         }
         arena_bytes = arena_bytes.max(layout.bytes);
-        entries.push(entry(graph, &assignment, &options.target));
+        entries.push(entry(graph, &assignment, &options.target, &cost));
     }
     let persistent_bytes = place_persistent(&mut table);
     let weight_bytes = |table: &BufferTable| {
@@ -62,8 +64,17 @@ fn place_persistent(table: &mut BufferTable) -> u64 {
     offset
 }
 
-fn entry(graph: &Graph, assignment: &Assignment, target: &Target) -> EntryPoint {
-    let steps = graph.nodes().map(|(id, node)| step(graph, id, node, assignment, target)).collect();
+/// Bytes of an arena for the temporaries of one graph.
+///
+/// # Errors
+/// [`CompileError::Lower`] if the graph cannot be lowered.
+pub(crate) fn arena_bytes(graph: &Graph) -> Result<u64, CompileError> {
+    let assignment = buffers::assign(graph, &mut BufferTable::default())?;
+    Ok(arena::pack(&assignment.blocks).bytes)
+}
+
+fn entry(graph: &Graph, assignment: &Assignment, target: &Target, cost: &CostModel) -> EntryPoint {
+    let steps = graph.nodes().map(|(id, node)| step(graph, id, node, assignment, target, cost)).collect();
     EntryPoint {
         name: graph.name.clone(),
         steps,
@@ -72,10 +83,16 @@ fn entry(graph: &Graph, assignment: &Assignment, target: &Target) -> EntryPoint 
     }
 }
 
-fn step(graph: &Graph, id: NodeId, node: &Node, assignment: &Assignment, target: &Target) -> Step {
+fn step(
+    graph: &Graph,
+    id: NodeId,
+    node: &Node,
+    assignment: &Assignment,
+    target: &Target,
+    cost: &CostModel,
+) -> Step {
     // A target of another name was refused before any pass.
     let isa = variants::choose(graph, node, target.isa.parse().unwrap_or(Isa::Portable));
-    let bytes = |values: &[_]| values.iter().map(|&value| graph.ty(value).bytes() as u64).sum::<u64>();
     Step {
         kernel: kernel_id(graph, node, isa).to_string(),
         attributes: Step::encode_attributes(&node.op.attributes()),
@@ -84,9 +101,9 @@ fn step(graph: &Graph, id: NodeId, node: &Node, assignment: &Assignment, target:
         partition: partition::of(graph, node, isa, target),
         module: node.module.clone(),
         flops: graph.node_flops(node),
-        bytes: bytes(&node.operands) + bytes(&node.results),
+        bytes: cost::bytes(graph, node),
         workspace: assignment.workspace(id).to_vec(),
-        seconds: 0.0,
+        seconds: cost.seconds(graph, node),
     }
 }
 

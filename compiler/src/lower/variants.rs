@@ -59,6 +59,9 @@ fn variants(graph: &Graph, node: &Node) -> &'static [Isa] {
         | Op::TreeFinish(_)
         | Op::SumSquares(_)
         | Op::ClipScale(_)
+        | Op::AdapterDown(_)
+        | Op::AdapterUpGrad(_)
+        | Op::AdapterGrad(_)
         | Op::AdamW(_) => VECTORS,
         Op::RotaryTable(_)
         | Op::SegmentScores(_)
@@ -71,10 +74,7 @@ fn variants(graph: &Graph, node: &Node) -> &'static [Isa] {
         | Op::CachedSoftmax(_)
         | Op::CachedMix(_)
         | Op::Attention(_)
-        | Op::AttentionGrad(_)
-        | Op::AdapterDown(_)
-        | Op::AdapterUpGrad(_)
-        | Op::AdapterGrad(_) => PORTABLE,
+        | Op::AttentionGrad(_) => PORTABLE,
     }
 }
 

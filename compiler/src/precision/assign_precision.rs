@@ -192,7 +192,9 @@ impl<'m, 'g> Rounder<'m, 'g> {
                 }
             }
             let mut op = rounded_inside(&node.op);
-            for (index, (first, count)) in choices(&node.op).into_iter().enumerate() {
+            for (index, (first, count)) in
+                choices(&node.op).into_iter().enumerate().filter(|choice| choice.1.1 > 0)
+            {
                 let mut results = node.results[first..first + count].iter();
                 if results.all(|&result| self.is_stored_as_bf16(result)) {
                     store_bf16(&mut op, index);

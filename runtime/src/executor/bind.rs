@@ -1,15 +1,20 @@
 //! Binds a plan: memory for every buffer, a kernel for every step.
 
+use super::read_ahead::ReadAhead;
+use super::reader::{BoundLoad, EntryLoads, Reader, Source, Work};
+use super::stream::Schedule;
 use super::team::Team;
 use super::{Bound, BoundEntry, ExecutorError};
 use crate::kernels::{self, Call, Element, Kernel, View};
+use crate::memory::file_reader::FileReader;
 use crate::memory::region::Region;
-use crate::weights::{Checkpoint, WeightDtype, convert};
+use crate::weights::{Checkpoint, TensorView, WeightDtype, convert};
 use gptjc_graphs::dtype::DType;
 use gptjc_graphs::plan::{EntryPoint, KernelId, Memory, Plan, Step, verify};
 use gptjc_graphs::shape::{Extent, Extents, TensorType};
 use half::bf16;
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The frozen weights of a plan: bytes of the memory-mapped checkpoint where its type is the plan's, converted copies
@@ -30,8 +35,8 @@ impl WeightStore {
         Self { checkpoint: None, converted: Vec::new() }
     }
 
-    /// The tensor `name` as `ty`.
-    fn view(&mut self, name: &str, ty: &TensorType) -> Result<View, ExecutorError> {
+    /// The tensor `name`, whose shape must be that of `ty`.
+    fn tensor(&self, name: &str, ty: &TensorType) -> Result<TensorView<'_>, ExecutorError> {
         let missing = || ExecutorError::NoBuffer(name.to_owned());
         let tensor =
             self.checkpoint.as_ref().and_then(|checkpoint| checkpoint.tensor(name)).ok_or_else(missing)?;
@@ -40,6 +45,56 @@ impl WeightStore {
             let found = format!("the checkpoint's {:?}", tensor.shape);
             return Err(ExecutorError::Data { name: name.to_owned(), expected: ty.clone(), found });
         }
+        Ok(tensor)
+    }
+
+    /// Has the system fetch the weights of `plan` that are used where they are mapped, in the order of their first use.
+    pub(super) fn read_ahead(&self, plan: &Plan) -> ReadAhead {
+        let Some(checkpoint) = &self.checkpoint else { return ReadAhead::default() };
+        let mut seen = vec![false; plan.buffers.len()];
+        let mut tensors = Vec::new();
+        for &id in plan.entries.iter().flat_map(|entry| &entry.steps).flat_map(|step| &step.operands) {
+            let Some(buffer) = plan.buffers.get(id as usize) else { continue }; // `bind` refuses the plan
+            let first = !std::mem::replace(&mut seen[id as usize], true);
+            if first && buffer.memory() == Memory::Weight {
+                let bytes = checkpoint.tensor(&buffer.name).map_or(0, |tensor| tensor.bytes.len());
+                tensors.push((buffer.name.clone(), bytes));
+            }
+        }
+        ReadAhead::start(Arc::clone(checkpoint), tensors)
+    }
+
+    /// Where the tensor `name`, of the type `ty` in the plan, is read from; its file is added to `files` if it is not there.
+    fn source(
+        &self,
+        name: &str,
+        ty: &TensorType,
+        paths: &mut Vec<PathBuf>,
+        files: &mut Vec<FileReader>,
+    ) -> Result<Source, ExecutorError> {
+        let tensor = self.tensor(name, ty)?;
+        let (path, offset, dtype) = (tensor.file.to_owned(), tensor.offset, tensor.dtype);
+        let file = match paths.iter().position(|known| *known == path) {
+            Some(file) => file,
+            None => {
+                let reader = self.checkpoint.as_ref().and_then(|checkpoint| checkpoint.reader(name));
+                let reader = reader.ok_or_else(|| ExecutorError::NoBuffer(name.to_owned()))?;
+                files.push(reader.map_err(|source| ExecutorError::Read {
+                    tensor: name.to_owned(),
+                    file: path.clone(),
+                    source,
+                })?);
+                paths.push(path.clone());
+                files.len() - 1
+            }
+        };
+        Ok(Source { name: name.to_owned(), file, path, offset, dtype })
+    }
+
+    /// The tensor `name` as `ty`.
+    fn view(&mut self, name: &str, ty: &TensorType) -> Result<View, ExecutorError> {
+        let missing = || ExecutorError::NoBuffer(name.to_owned());
+        let tensor = self.tensor(name, ty)?;
         let address = tensor.bytes.as_ptr();
         let same_dtype = match ty.dtype {
             DType::F32 => tensor.dtype == WeightDtype::F32,
@@ -74,12 +129,14 @@ impl WeightStore {
 }
 
 /// Binds every buffer and every step of `plan`.
-pub(super) fn bind(plan: &Plan, mut weights: WeightStore) -> Result<Bound, ExecutorError> {
+pub(super) fn bind(plan: &Plan, mut weights: WeightStore) -> Result<(Bound, Reader), ExecutorError> {
     verify::verify(plan)?; // what the kernels' safety rests on
     let arena = Region::new(plan.arena_bytes as usize, "temporaries")?;
     let persistent = Region::new(plan.persistent_bytes as usize, "parameters and state")?;
+    let stream = Region::new(plan.stream_bytes as usize, "weights that are read as they are needed")?;
     let mut views = Vec::with_capacity(plan.buffers.len());
     let mut named = HashMap::new();
+    let mut kept = Vec::new();
     for buffer in &plan.buffers {
         let outside = || ExecutorError::NoBuffer(buffer.name.clone());
         let ty = buffer.ty().map_err(|_| outside())?;
@@ -87,10 +144,14 @@ pub(super) fn bind(plan: &Plan, mut weights: WeightStore) -> Result<Bound, Execu
             // SAFETY: `Bound` drops the kernels and named views before the regions.
             Memory::Arena => unsafe { arena.view(buffer.offset as usize, ty) }.ok_or_else(outside)?,
             // A streamed tensor is read where it lies in the mapped checkpoint.
-            Memory::Weight | Memory::Stream => weights.view(&buffer.name, &ty)?,
+            Memory::Weight => weights.view(&buffer.name, &ty)?,
+            // SAFETY: as above; the reader is dropped before as well (see `Executor`).
+            Memory::Stream => unsafe { stream.view(buffer.offset as usize, ty) }.ok_or_else(outside)?,
             Memory::Parameter | Memory::State | Memory::Batch | Memory::Control | Memory::Result => {
                 // SAFETY: as above.
                 let view = unsafe { persistent.view(buffer.offset as usize, ty) }.ok_or_else(outside)?;
+                let start = buffer.offset as usize;
+                kept.push(start..start + view.ty().bytes());
                 named.insert(buffer.name.clone(), view.clone());
                 view
             }
@@ -101,7 +162,51 @@ pub(super) fn bind(plan: &Plan, mut weights: WeightStore) -> Result<Bound, Execu
         plan.entries.iter().map(|entry| bind_entry(entry, &views)).collect::<Result<_, _>>()?;
     let scratch =
         entries.iter().flat_map(|entry| &entry.kernels).map(|kernel| kernel.scratch()).max().unwrap_or(0);
-    Ok(Bound { entries, named, scratch, _arena: arena, _persistent: persistent, _weights: weights })
+    let work = bind_loads(plan, &views, &weights)?;
+    // SAFETY: the reader is dropped before `Bound`, which has the stream region. The plan was verified: a load does not
+    // start before the steps that read what lies in its place are done, and steps that read it wait until it is counted.
+    let reader = unsafe { Reader::start(work) }?;
+    let bound = Bound { entries, named, scratch, kept, _arena: arena, persistent, stream, _weights: weights };
+    Ok((bound, reader))
+}
+
+/// The loads of every entry point, with the files that they read.
+fn bind_loads(plan: &Plan, views: &[View], weights: &WeightStore) -> Result<Work, ExecutorError> {
+    let (mut paths, mut files, mut entries) = (Vec::new(), Vec::new(), Vec::new());
+    for entry in &plan.entries {
+        let mut bound = EntryLoads { loads: Vec::new(), steps: entry.steps.len() as u64 };
+        for load in &entry.loads {
+            let target = views[load.buffer as usize].clone();
+            let name = &plan.buffers[load.buffer as usize].name;
+            let source = weights.source(name, target.ty(), &mut paths, &mut files)?;
+            let schedule = Schedule {
+                after_step: load.after_step.into(),
+                previous_after_step: load.previous_after_step.into(),
+            };
+            bound.loads.push(BoundLoad { source, target, schedule });
+        }
+        entries.push(bound);
+    }
+    Ok(Work { entries, files })
+}
+
+impl Bound {
+    /// Touches the share of thread `thread` of `threads` in every buffer that is kept between runs. The system puts a
+    /// page where it is touched first; temporaries are touched by whoever computes them.
+    ///
+    /// # Safety
+    /// No buffer was written yet, and nobody reads or writes one meanwhile, but for others who touch their shares.
+    pub(super) unsafe fn touch(&self, thread: usize, threads: usize) {
+        for range in &self.kept {
+            let at = |thread: usize| range.start + range.len() * thread / threads;
+            // SAFETY: the caller's promise; shares do not overlap.
+            unsafe { self.persistent.touch(at(thread)..at(thread + 1)) };
+        }
+        // Every weight that comes by is read by all sockets, wherever it lies: the region is spread over them.
+        let at = |thread: usize| self.stream.bytes() * thread / threads;
+        // SAFETY: as above; the reader reads nothing before the first run.
+        unsafe { self.stream.touch(at(thread)..at(thread + 1)) };
+    }
 }
 
 fn bind_entry(entry: &EntryPoint, views: &[View]) -> Result<BoundEntry, ExecutorError> {
@@ -118,7 +223,12 @@ fn bind_entry(entry: &EntryPoint, views: &[View]) -> Result<BoundEntry, Executor
             narrow(&mut bounds, views[id as usize].ty());
         }
     }
-    Ok(BoundEntry { name: entry.name.clone(), kernels, bounds })
+    let loads = entry.loads.len() as u64;
+    // The plan was verified: loads are in the order of the steps that need them.
+    let needs = (0..entry.steps.len())
+        .map(|step| entry.loads.partition_point(|load| load.before_step as usize <= step) as u64)
+        .collect();
+    Ok(BoundEntry { name: entry.name.clone(), kernels, loads, needs, bounds })
 }
 
 fn bind_step(step: &Step, views: &[View]) -> Result<Box<dyn Kernel>, kernels::KernelError> {

@@ -1,22 +1,39 @@
 //! Runs a plan: everything is bound once, then steps run tile by tile on a team of threads.
 //!
 //! In a run there is no allocation, no lock and no look-up: a step's kernel knows its memory, threads claim tiles from an
-//! atomic counter, and a barrier ends the step. Which thread computes a tile changes nothing.
+//! atomic counter, and a barrier ends the step. Which thread computes a tile changes nothing. Weights that the plan
+//! streams are read by a thread of their own, ahead of the steps that need them.
 //!
 //! Does not: know what the entry points mean; see [`crate::train`].
 
 mod bind;
+#[cfg(test)]
+mod jitter;
+mod read_ahead;
+mod reader;
+mod signal;
+mod stream;
 mod team;
+mod tiles;
+mod timing;
 
 use crate::kernels::{Element, Kernel, KernelError, View};
 use crate::memory::region::{OutOfMemory, Region};
+use crate::topology::Topology;
 use gptjc_graphs::plan::{Plan, verify::PlanError};
 use gptjc_graphs::shape::{Extents, TensorType};
+use read_ahead::ReadAhead;
+use reader::Reader;
 use std::collections::HashMap;
+use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
-use team::Team;
+use std::sync::atomic::AtomicBool;
+use team::{End, Team};
 
 pub use bind::WeightStore;
+pub use stream::Streamed;
+pub use timing::StepTiming;
 
 /// A plan that cannot be bound or run.
 #[derive(Debug, thiserror::Error)]
@@ -69,12 +86,32 @@ pub enum ExecutorError {
     /// A kernel panicked.
     #[error("a kernel of entry `{0}` panicked: this is an error in gptjc, please report it")]
     Panicked(String),
+    /// A streamed weight cannot be read.
+    #[error(
+        "cannot read tensor `{tensor}` from `{}`: {source}; check the disk, or copy or download the file again",
+        file.display()
+    )]
+    Read {
+        /// The tensor.
+        tensor: String,
+        /// The file that it is in.
+        file: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Somebody raised the stop flag.
+    #[error("entry `{0}` was stopped")]
+    Stopped(String),
 }
 
 /// One bound entry point.
 struct BoundEntry {
     name: String,
     kernels: Vec<Box<dyn Kernel>>,
+    /// Number of its loads.
+    loads: u64,
+    /// For each step, how many of them must be done before it.
+    needs: Vec<u64>,
     /// Smallest bound of each extent among the entry's buffers.
     bounds: Extents,
 }
@@ -85,27 +122,77 @@ struct Bound {
     entries: Vec<BoundEntry>,
     named: HashMap<String, View>,
     scratch: usize,
+    /// Where in `persistent` buffers lie.
+    kept: Vec<Range<usize>>,
     _arena: Region,
-    _persistent: Region,
+    persistent: Region,
+    stream: Region,
     _weights: WeightStore,
 }
 
 /// A plan, ready to run.
 pub struct Executor {
-    bound: Arc<Bound>,
     team: Team,
+    // Dropped before what it reads into.
+    reader: Reader,
+    bound: Arc<Bound>,
     plan: Plan,
+    _read_ahead: ReadAhead,
 }
 
 impl Executor {
-    /// Binds `plan` to fresh memory and to `weights`, with a team of `threads` threads.
+    /// Binds `plan` to fresh memory and to `weights`, with a team of `threads` threads on this machine.
     ///
     /// # Errors
     /// [`ExecutorError`] if the plan does not hold, a kernel or weight is missing, or memory or threads are refused.
     pub fn new(plan: Plan, weights: WeightStore, threads: usize) -> Result<Self, ExecutorError> {
-        let bound = Arc::new(bind::bind(&plan, weights)?);
-        let team = Team::new(threads, &bound)?;
-        Ok(Self { bound, team, plan })
+        Self::on(&Topology::host(), plan, weights, threads)
+    }
+
+    /// As [`new`](Self::new), with the threads placed on `topology`.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub fn on(
+        topology: &Topology,
+        plan: Plan,
+        weights: WeightStore,
+        threads: usize,
+    ) -> Result<Self, ExecutorError> {
+        let read_ahead = weights.read_ahead(&plan);
+        let (bound, reader) = bind::bind(&plan, weights)?;
+        let bound = Arc::new(bound);
+        let reader = reader; // declared after what it reads into, so that it is dropped before on an error
+        let team = Team::new(topology.place(threads), &bound, &reader.stream)?;
+        Ok(Self { team, reader, bound, plan, _read_ahead: read_ahead })
+    }
+
+    /// What does not work as it might, and changes no result: one sentence each, for people.
+    pub fn remarks(&self) -> Vec<String> {
+        let refused = self.team.refused();
+        refused.map(|error| format!("threads are not bound to cores: {error}")).into_iter().collect()
+    }
+
+    /// Raised, it ends the run under way after the step at which it is seen, with [`ExecutorError::Stopped`], and no other
+    /// begins until it is taken back. What the run was to write is then undefined.
+    pub fn stop_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(self.team.stop_flag())
+    }
+
+    /// What was read of streamed weights since the executor was made, and what that cost.
+    pub fn streamed(&self) -> Streamed {
+        self.reader.stream.streamed()
+    }
+
+    /// Switches on or off that runs take the time of every step.
+    pub fn record(&mut self, on: bool) {
+        let steps = self.plan.entries.iter().map(|entry| entry.steps.len()).max().unwrap_or(0);
+        self.team.clock.record(on, steps);
+    }
+
+    /// When the steps of the last run ran, in order; empty if that was not recorded.
+    pub fn timings(&self) -> &[StepTiming] {
+        self.team.clock.timings()
     }
 
     /// The plan.
@@ -116,6 +203,11 @@ impl Executor {
     /// Threads of the team.
     pub fn threads(&self) -> usize {
         self.team.threads()
+    }
+
+    /// True if the plan has a buffer called `name`.
+    pub fn has(&self, name: &str) -> bool {
+        self.bound.named.contains_key(name)
     }
 
     fn view(&self, name: &str) -> Result<&View, ExecutorError> {
@@ -162,7 +254,8 @@ impl Executor {
     /// Runs the entry point called `name`.
     ///
     /// # Errors
-    /// [`ExecutorError`] if there is no such entry point, the extents exceed the plan's bounds, or a kernel panics.
+    /// [`ExecutorError`] if there is no such entry point, the extents exceed the plan's bounds, a kernel panics, a
+    /// streamed weight cannot be read, or the [stop flag](Self::stop_flag) is raised.
     pub fn run(&mut self, name: &str, extents: &Extents) -> Result<(), ExecutorError> {
         let entry = self.bound.entries.iter().position(|entry| entry.name == name);
         let entry = entry.ok_or_else(|| ExecutorError::NoEntry(name.to_owned()))?;
@@ -179,9 +272,19 @@ impl Executor {
                 return Err(ExecutorError::Extent { extent, found, bound });
             }
         }
-        if self.team.run(entry, extents) { Ok(()) } else { Err(ExecutorError::Panicked(name.to_owned())) }
+        match self.team.run(entry, extents) {
+            End::Done => Ok(()),
+            End::Panicked => Err(ExecutorError::Panicked(name.to_owned())),
+            End::Stopped => Err(ExecutorError::Stopped(name.to_owned())),
+            End::Starved => {
+                let error = self.reader.stream.take_error();
+                Err(error.unwrap_or_else(|| ExecutorError::Panicked(name.to_owned())))
+            }
+        }
     }
 }
 
+#[cfg(test)]
+mod stream_tests;
 #[cfg(test)]
 mod tests;

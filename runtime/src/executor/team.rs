@@ -1,41 +1,74 @@
 //! The team: threads that run an entry point together.
 //!
-//! A run is announced under a lock, once; inside it threads claim tiles from one atomic counter a phase of a step and
-//! meet at a barrier after each. A thread that waits spins for a while and then yields its core, because machines are shared.
+//! A run is announced under a lock, once; inside it threads claim tiles from counters (see [`Tiles`]) and meet at a
+//! barrier after each phase of a step. The thread that starts a run is one of the team; for that time it is bound to its
+//! core and computes under the team's floating-point control word, as the others always do.
 
+use super::signal::Signal;
+use super::stream::{Before, Sessions, Stream};
+use super::tiles::Tiles;
+use super::timing::Clock;
 use super::{Bound, BoundEntry};
+use crate::isa::ControlWord;
 use crate::kernels::Kernel;
+use crate::topology::{CpuMask, Placement};
 use gptjc_graphs::shape::Extents;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-/// Spins at a barrier before a thread yields: some microseconds, about what a step's imbalance costs.
-const SPINS: u32 = 4096;
-
 /// What the threads are to do next.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Job {
     /// Counts runs, so that a thread sees a new one.
     epoch: u64,
     entry: usize,
     extents: Extents,
+    /// Loads and steps of the session before this run.
+    before: Before,
     stop: bool,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum End {
+    /// Every step is done.
+    Done,
+    /// A kernel panicked, in this run or an earlier one.
+    Panicked,
+    /// Somebody raised the stop flag.
+    Stopped,
+    /// A weight that a step needs cannot be read.
+    Starved,
+}
+
+impl End {
+    /// By number.
+    const ALL: [End; 4] = [End::Done, End::Panicked, End::Stopped, End::Starved];
 }
 
 struct Shared {
     bound: Arc<Bound>,
-    threads: usize,
+    stream: Arc<Stream>,
+    placement: Placement,
+    /// What each thread is bound to.
+    masks: Vec<Option<CpuMask>>,
     job: Mutex<Job>,
-    announced: Condvar,
-    /// Next tile of each phase of the steps of an entry point.
-    tiles: Vec<AtomicUsize>,
+    /// The job's epoch.
+    announced: Signal,
+    /// Threads that have started.
+    started: Signal,
+    /// Why a thread could not be bound, if one could not.
+    refused: Mutex<Option<std::io::Error>>,
+    tiles: Tiles,
     arrived: AtomicUsize,
-    generation: AtomicUsize,
+    generation: Signal,
     panicked: AtomicBool,
-    /// `panicked` as the last thread at a barrier saw it: what all threads leave that barrier with.
-    ends: AtomicBool,
+    stop: Arc<AtomicBool>,
+    /// How the last thread at a barrier says that the run goes on: an [`End`], where `Done` stands for "nothing ends it".
+    verdict: AtomicU8,
 }
 
 /// A team of threads; the thread that calls [`run`](Self::run) is one of them.
@@ -43,151 +76,252 @@ pub(super) struct Team {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
     scratch: Vec<f32>,
+    sessions: Sessions,
+    pub(super) clock: Clock,
 }
 
 impl Team {
-    /// Starts `threads - 1` threads; at least the caller's own takes part.
-    pub(super) fn new(threads: usize, bound: &Arc<Bound>) -> Result<Self, std::io::Error> {
-        let threads = threads.max(1);
+    /// Starts all threads of `placement` but the first, which is the caller's, and returns when they wait for work.
+    pub(super) fn new(
+        placement: Placement,
+        bound: &Arc<Bound>,
+        stream: &Arc<Stream>,
+    ) -> Result<Self, std::io::Error> {
         let phases = |entry: &BoundEntry| -> usize {
             entry.kernels.iter().map(|kernel| kernel.phases(&entry.bounds)).sum()
         };
         let phases = bound.entries.iter().map(phases).max().unwrap_or(0);
+        let mask = |cpus: &Vec<usize>| if cpus.is_empty() { None } else { CpuMask::new(cpus) };
         let shared = Arc::new(Shared {
             bound: Arc::clone(bound),
-            threads,
-            job: Mutex::new(Job { epoch: 0, entry: 0, extents: Extents::default(), stop: false }),
-            announced: Condvar::new(),
-            tiles: (0..phases).map(|_| AtomicUsize::new(0)).collect(),
+            stream: Arc::clone(stream),
+            masks: placement.places.iter().map(|place| mask(&place.cpus)).collect(),
+            job: Mutex::new(Job::default()),
+            announced: Signal::default(),
+            started: Signal::default(),
+            refused: Mutex::new(None),
+            tiles: Tiles::new(phases, &placement.domains),
+            placement,
             arrived: AtomicUsize::new(0),
-            generation: AtomicUsize::new(0),
+            generation: Signal::default(),
             panicked: AtomicBool::new(false),
-            ends: AtomicBool::new(false),
+            stop: Arc::new(AtomicBool::new(false)),
+            verdict: AtomicU8::new(End::Done as u8),
         });
-        let mut team = Self { shared, workers: Vec::new(), scratch: vec![0.0; bound.scratch] };
-        for index in 1..threads {
+        let (workers, scratch) = (Vec::new(), Vec::new());
+        let mut team = Self { shared, workers, scratch, sessions: Sessions::default(), clock: Clock::new() };
+        for index in 1..team.threads() {
             let shared = Arc::clone(&team.shared);
             let builder = std::thread::Builder::new().name(format!("gptjc-{index}"));
-            team.workers.push(builder.spawn(move || work(&shared))?); // on an error, Drop ends those that started
+            team.workers.push(builder.spawn(move || work(&shared, index))?); // on an error, Drop ends those that started
         }
+        {
+            let _bound = team.shared.bind(0);
+            team.scratch = prepare(&team.shared, 0);
+        }
+        let workers = team.workers.len() as u64;
+        team.shared.started.wait(|started| started == workers);
         Ok(team)
     }
 
     pub(super) fn threads(&self) -> usize {
-        self.shared.threads
+        self.shared.placement.places.len()
     }
 
-    /// Runs an entry point to its end; false if a kernel panicked.
-    pub(super) fn run(&mut self, entry: usize, extents: &Extents) -> bool {
+    /// Why threads run without being bound, if they were to be.
+    pub(super) fn refused(&self) -> Option<String> {
+        lock(&self.shared.refused).as_ref().map(ToString::to_string)
+    }
+
+    pub(super) fn stop_flag(&self) -> &Arc<AtomicBool> {
+        &self.shared.stop
+    }
+
+    /// Runs an entry point.
+    pub(super) fn run(&mut self, entry: usize, extents: &Extents) -> End {
         let shared = &*self.shared;
         if shared.panicked.load(Ordering::Acquire) {
-            return false;
+            return End::Panicked;
         }
-        for counter in &shared.tiles {
-            counter.store(0, Ordering::Relaxed); // published by the lock below
+        if shared.stop.load(Ordering::Acquire) {
+            return End::Stopped;
         }
+        let _word = ControlWord::set();
+        let _bound = shared.bind(0);
+        shared.tiles.reset();
+        self.clock.start_run();
+        let bound = &shared.bound.entries[entry];
+        let (loads, steps) = (bound.loads, bound.kernels.len() as u64);
+        let before = self.sessions.begin_run(&shared.stream, entry, loads, steps);
         let mut job = lock(&shared.job);
-        *job = Job { epoch: job.epoch + 1, entry, extents: *extents, stop: false };
+        *job = Job { epoch: job.epoch + 1, entry, extents: *extents, before, stop: false };
+        let current = *job;
         drop(job);
-        shared.announced.notify_all();
-        run_entry(shared, entry, extents, &mut self.scratch);
-        !shared.panicked.load(Ordering::Acquire)
+        shared.announced.set(current.epoch);
+        let end = run_entry(shared, 0, &current, &mut self.scratch, Some(&mut self.clock));
+        if end == End::Done {
+            self.sessions.end_run(entry, before, loads);
+        }
+        end
     }
 }
 
 impl Drop for Team {
     fn drop(&mut self) {
-        lock(&self.shared.job).stop = true;
-        self.shared.announced.notify_all();
+        let mut job = lock(&self.shared.job);
+        job.stop = true;
+        job.epoch += 1;
+        self.shared.announced.set(job.epoch);
+        drop(job);
         for worker in self.workers.drain(..) {
             let _ = worker.join(); // a worker catches its panics
         }
     }
 }
 
-fn lock(job: &Mutex<Job>) -> MutexGuard<'_, Job> {
-    job.lock().unwrap_or_else(PoisonError::into_inner) // no code that can panic runs under the lock
-}
-
-fn work(shared: &Shared) {
-    let mut scratch = vec![0.0; shared.bound.scratch];
-    let mut seen = 0;
-    loop {
-        let mut job = lock(&shared.job);
-        while job.epoch == seen && !job.stop {
-            job = shared.announced.wait(job).unwrap_or_else(PoisonError::into_inner);
+impl Shared {
+    /// Binds the calling thread to its place as long as the result lives. A refusal is noted and changes nothing else.
+    fn bind(&self, thread: usize) -> Option<crate::topology::BoundThread> {
+        match self.masks[thread].as_ref()?.bind() {
+            Ok(bound) => Some(bound),
+            Err(error) => {
+                lock(&self.refused).get_or_insert(error);
+                None
+            }
         }
-        let current = *job;
-        drop(job);
-        if current.stop {
-            return;
-        }
-        seen = current.epoch;
-        run_entry(shared, current.entry, &current.extents, &mut scratch);
     }
 }
 
-/// This thread's part of a run: some tiles of every phase of every step.
-fn run_entry(shared: &Shared, entry: usize, extents: &Extents, scratch: &mut [f32]) {
-    let mut counters = shared.tiles.iter();
-    for kernel in &shared.bound.entries[entry].kernels {
-        for phase in 0..kernel.phases(extents) {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner) // no code that can panic runs under these locks
+}
+
+/// The calling thread's scratch; its share of the memory that is kept between runs is touched, so that the system puts
+/// it on the thread's own NUMA node.
+fn prepare(shared: &Shared, thread: usize) -> Vec<f32> {
+    if shared.placement.domains.len() > 1 {
+        // SAFETY: no run has begun, and each thread has another share.
+        unsafe { shared.bound.touch(thread, shared.placement.places.len()) };
+    }
+    vec![0.0; shared.bound.scratch]
+}
+
+fn work(shared: &Shared, thread: usize) {
+    let _word = ControlWord::set();
+    let _bound = shared.bind(thread);
+    let mut scratch = prepare(shared, thread);
+    shared.started.add(1);
+    let mut seen = 0;
+    loop {
+        shared.announced.wait(|epoch| epoch > seen);
+        let job = *lock(&shared.job);
+        if job.stop {
+            return;
+        }
+        seen = job.epoch;
+        run_entry(shared, thread, &job, &mut scratch, None);
+    }
+}
+
+/// A thread's part of a run: some tiles of every phase of every step. One thread has the `clock`.
+fn run_entry(
+    shared: &Shared,
+    thread: usize,
+    job: &Job,
+    scratch: &mut [f32],
+    mut clock: Option<&mut Clock>,
+) -> End {
+    let domain = shared.placement.places[thread].domain;
+    let BoundEntry { kernels, needs, loads, .. } = &shared.bound.entries[job.entry];
+    let mut phases_before = 0;
+    for (step, kernel) in kernels.iter().enumerate() {
+        if let Some(clock) = &mut clock {
+            clock.start_step(job.entry, step);
+        }
+        if *loads > 0 && !wait_for_loads(shared, job.before.loads + needs[step], &mut clock) {
+            // All threads come here. None may leave before the others have seen why.
+            wait_for_all(shared, false);
+            return End::Starved;
+        }
+        let phases = kernel.phases(&job.extents);
+        for phase in 0..phases {
             let outcome = catch_unwind(AssertUnwindSafe(|| {
-                // There are counters for the phases at the bounds.
-                let Some(next) = counters.next() else { panic!("more phases than at the bounds") };
-                run_phase(&**kernel, phase, next, extents, scratch);
+                run_phase(shared, &**kernel, phase, phases_before + phase, domain, &job.extents, scratch);
             }));
             if outcome.is_err() {
                 shared.panicked.store(true, Ordering::Release);
             }
-            if wait_for_all(shared) {
-                return;
+            // The end of the last step is the end of the run, whoever wants to stop it.
+            let may_stop = phase + 1 == phases && step + 1 < kernels.len();
+            match wait_for_all(shared, may_stop) {
+                End::Done => {}
+                end @ (End::Panicked | End::Stopped | End::Starved) => return end,
+            }
+        }
+        phases_before += phases;
+        if let Some(clock) = &mut clock {
+            clock.end_step();
+            if *loads > 0 {
+                shared.stream.count_steps(job.before.steps + step as u64 + 1);
             }
         }
     }
+    End::Done
 }
 
-/// Tiles of one phase, until all are claimed.
-fn run_phase(kernel: &dyn Kernel, phase: usize, next: &AtomicUsize, extents: &Extents, scratch: &mut [f32]) {
+/// Waits until `loads` loads of the session are done; false, to all threads, if they never will be. The thread with the
+/// clock takes the time.
+fn wait_for_loads(shared: &Shared, loads: u64, clock: &mut Option<&mut Clock>) -> bool {
+    #[cfg(test)]
+    super::jitter::pause();
+    let Some(clock) = clock else { return shared.stream.wait(loads) };
+    let (ready, nanoseconds) = shared.stream.wait_timed(loads);
+    clock.stalled(nanoseconds);
+    ready
+}
+
+/// Tiles of one phase, until all are claimed. `counter` is the phase's index among those of the entry point.
+fn run_phase(
+    shared: &Shared,
+    kernel: &dyn Kernel,
+    phase: usize,
+    counter: usize,
+    domain: usize,
+    extents: &Extents,
+    scratch: &mut [f32],
+) {
     let tiles = kernel.tiles(phase, extents);
-    loop {
-        let tile = next.fetch_add(1, Ordering::Relaxed);
-        if tile >= tiles {
-            return;
-        }
+    shared.tiles.claim(counter, domain, tiles, |tile| {
         // SAFETY: the plan was verified: operands of a step are not among what any thread writes in it, and were written
-        // before the last barrier; the counter hands each tile of a phase to one thread only, and a barrier ends the
-        // phase; regions and weights live in `Bound`; extents were checked against the bounds; scratch is the largest of
-        // all kernels.
+        // before the last barrier; each tile of a phase is claimed by one thread only, and a barrier ends the phase;
+        // regions and weights live in `Bound`; extents were checked against the bounds; scratch is the largest of all
+        // kernels.
         unsafe { kernel.run_tile(phase, tile, extents, scratch) };
-    }
+    });
 }
 
-/// Returns when every thread of the team has arrived, to all of them the same: true if one has panicked, so that the
-/// run ends here. What they wrote before is visible to all afterwards.
+/// Returns when every thread of the team has arrived, to all of them the same: what ends the run here, or `Done` if
+/// nothing does. What they wrote before is visible to all afterwards.
 ///
 /// A thread must not ask `panicked` itself when it leaves: one that is already in the next step may have panicked there,
 /// and would wait at the next barrier for a thread that went home.
-fn wait_for_all(shared: &Shared) -> bool {
-    if shared.threads == 1 {
-        return shared.panicked.load(Ordering::Acquire);
-    }
-    let generation = shared.generation.load(Ordering::Acquire);
-    if shared.arrived.fetch_add(1, Ordering::AcqRel) + 1 == shared.threads {
+fn wait_for_all(shared: &Shared, may_stop: bool) -> End {
+    let generation = shared.generation.get();
+    let threads = shared.placement.places.len();
+    if shared.arrived.fetch_add(1, Ordering::AcqRel) + 1 == threads {
         shared.arrived.store(0, Ordering::Relaxed);
-        let ends = shared.panicked.load(Ordering::Acquire);
-        shared.ends.store(ends, Ordering::Relaxed); // published by the next line
-        shared.generation.fetch_add(1, Ordering::Release);
-        return ends;
-    }
-    let mut spins = 0;
-    while shared.generation.load(Ordering::Acquire) == generation {
-        if spins < SPINS {
-            spins += 1;
-            std::hint::spin_loop();
+        let end = if shared.panicked.load(Ordering::Acquire) {
+            End::Panicked
+        } else if may_stop && shared.stop.load(Ordering::Acquire) {
+            End::Stopped
         } else {
-            std::thread::yield_now();
-        }
+            End::Done
+        };
+        shared.verdict.store(end as u8, Ordering::Relaxed); // published by the next line
+        shared.generation.add(1);
+        return end;
     }
-    shared.ends.load(Ordering::Relaxed) // the next barrier, which alone changes it, waits for this thread
+    shared.generation.wait(|now| now != generation);
+    // The next barrier, which alone changes it, waits for this thread.
+    End::ALL[usize::from(shared.verdict.load(Ordering::Relaxed))]
 }

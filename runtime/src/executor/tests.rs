@@ -1,10 +1,12 @@
 //! Runs of tiny plans, and what the executor refuses.
 
 use super::*;
+use crate::topology::Pretended;
 use gptjc_graphs::attributes::Attributes;
 use gptjc_graphs::dtype::DType;
 use gptjc_graphs::plan::{Buffer, EntryPoint, FORMAT_VERSION, Memory, Partition, Step};
 use gptjc_graphs::shape::Dim;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -215,9 +217,9 @@ fn a_plan_that_does_not_hold_is_refused() {
     assert!(error.starts_with("the plan contradicts itself: entry `forward`, step 1"), "{error}");
     let error = refused(|plan| plan.buffers[3].offset = 1 << 40);
     assert!(error.starts_with("the plan contradicts itself: buffer 3 `y`"), "{error}");
-    let error = refused(|plan| plan.entries[0].steps[1].kernel = "add-f32-amx".to_owned());
+    let error = refused(|plan| plan.entries[0].steps[1].kernel = "add-f32-neon".to_owned());
     assert!(
-        error.starts_with("entry `forward`, step 1: kernel `add-f32-amx` is not part of this gptjc"),
+        error.starts_with("entry `forward`, step 1: kernel `add-f32-neon` is not part of this gptjc"),
         "{error}"
     );
     let error = refused(|plan| plan.buffers[5].memory = Memory::Weight.into());
@@ -251,4 +253,97 @@ fn a_panic_of_a_kernel_ends_the_run_of_every_thread() {
             );
         }
     });
+}
+
+#[test]
+fn pretended_sockets_give_the_same() {
+    let x = numbers();
+    let run = |topology: &str, threads: usize| {
+        let topology = topology.parse::<Pretended>().unwrap().topology();
+        let mut executor = Executor::on(&topology, plan(), WeightStore::none(), threads).unwrap();
+        executor.write("x", &x).unwrap();
+        executor.run("forward", &slots(SLOTS)).unwrap();
+        (executor.read::<f32>("y").unwrap(), executor.remarks())
+    };
+    let expected = run("1x1", 1);
+    assert!(expected.1.is_empty(), "nothing is bound, so nothing is refused: {:?}", expected.1);
+    for (topology, threads) in [("2x1", 2), ("3x2", 6), ("2x2", 3), ("2x1", 5)] {
+        assert_eq!(run(topology, threads), expected, "{topology}");
+    }
+}
+
+#[test]
+fn cores_that_cannot_be_bound_to_are_a_remark() {
+    let mut topology = "1x2".parse::<Pretended>().unwrap().topology();
+    topology.pretended = false;
+    for core in &mut topology.cores {
+        core.cpu = 1000; // inside the largest mask, and not on the machines that run this
+    }
+    let mut executor = Executor::on(&topology, plan(), WeightStore::none(), 2).unwrap();
+    let remarks = executor.remarks();
+    assert!(remarks.len() == 1 && remarks[0].starts_with("threads are not bound to cores: "), "{remarks:?}");
+    executor.run("forward", &slots(SLOTS)).unwrap();
+}
+
+#[test]
+fn the_caller_is_bound_while_it_runs_only() {
+    let before = crate::topology::allowed();
+    let mut executor = executor(Topology::host().threads());
+    executor.run("forward", &slots(SLOTS)).unwrap();
+    assert_eq!(crate::topology::allowed(), before);
+}
+
+#[test]
+fn a_raised_stop_flag_ends_runs_until_it_is_taken_back() {
+    ends(|| {
+        for threads in [1, 3] {
+            let mut executor = executor(threads);
+            executor.write("x", &numbers()).unwrap();
+            let flag = executor.stop_flag();
+            flag.store(true, Ordering::Release);
+            assert_eq!(message(executor.run("forward", &slots(SLOTS))), "entry `forward` was stopped");
+            flag.store(false, Ordering::Release);
+            executor.run("forward", &slots(SLOTS)).unwrap();
+            // Raised at any time: the run is either whole or says that it was stopped.
+            let expected = executor.read::<f32>("y").unwrap();
+            let mut stopped = 0;
+            for round in 0..300 {
+                executor.write("y", &vec![0f32; SLOTS * WIDTH]).unwrap();
+                flag.store(false, Ordering::Release);
+                let raise = Arc::clone(&flag);
+                let thread = std::thread::spawn(move || {
+                    (0..round * 10).for_each(|_| std::hint::spin_loop());
+                    raise.store(true, Ordering::Release);
+                });
+                match executor.run("forward", &slots(SLOTS)) {
+                    Ok(()) => assert_eq!(executor.read::<f32>("y").unwrap(), expected),
+                    Err(ExecutorError::Stopped(_)) => stopped += 1,
+                    Err(other) => panic!("{other}"),
+                }
+                thread.join().unwrap();
+            }
+            println!("{stopped} of 300 runs were stopped with {threads} threads");
+        }
+    });
+}
+
+#[test]
+fn steps_are_timed_if_asked_for() {
+    let mut executor = executor(2);
+    executor.run("forward", &slots(SLOTS)).unwrap();
+    assert!(executor.timings().is_empty());
+    executor.record(true);
+    for (entry, name, steps) in [(0, "forward", 3), (1, "look_up", 3), (2, "nothing", 0)] {
+        executor.run(name, &slots(SLOTS)).unwrap();
+        let timings = executor.timings();
+        assert_eq!(timings.len(), steps);
+        for (index, timing) in timings.iter().enumerate() {
+            assert_eq!((timing.entry, timing.step, timing.stall_ns), (entry, index, 0));
+            assert!(timing.start_ns <= timing.end_ns);
+            assert!(index == 0 || timings[index - 1].end_ns <= timing.start_ns);
+        }
+    }
+    executor.record(false);
+    executor.run("forward", &slots(SLOTS)).unwrap();
+    assert!(executor.timings().is_empty());
 }

@@ -5,10 +5,12 @@
 //! given and the features are not.
 
 mod amx;
+mod control_word;
 
 use gptjc_graphs::plan::Isa;
 
 pub use amx::Amx;
+pub use control_word::ControlWord;
 
 /// Proof of AVX2, FMA and F16C.
 #[derive(Clone, Copy, Debug)]

@@ -2,8 +2,8 @@
 //! GPT-J.
 //!
 //! # Numerics
-//! Two products and a sum a lane, each rounded; with vectors, the sum is fused with the first of them. Tables: angle in f32 as transformers computes it, sine and cosine of
-//! that angle in f64, rounded once.
+//! Two products and a sum a lane, each rounded; with vectors, the sum is fused with the first of them. Tables: angle in
+//! f32 as transformers computes it, sine and cosine of that angle in f64, rounded once.
 
 use super::elementwise::{leading, start_from};
 use super::rowwise::{RowKernel, elements};
@@ -30,6 +30,17 @@ pub fn rotary_table(rotary_dim: usize, sin: &mut [f32], cos: &mut [f32]) {
     }
 }
 
+/// Rotates the first `2 * sin.len()` lanes of each head of one row, in place; `sign` -1 turns back.
+pub fn rotary_row(row: &mut [f32], heads: usize, sin: &[f32], cos: &[f32], sign: f32) {
+    for head in row.chunks_exact_mut(row.len() / heads) {
+        for ((pair, sin), cos) in head.chunks_exact_mut(2).zip(sin).zip(cos) {
+            let (a, b, sin) = (pair[0], pair[1], sign * sin);
+            pair[0] = a * cos - b * sin;
+            pair[1] = b * cos + a * sin;
+        }
+    }
+}
+
 /// What the kernels of this file do to a row.
 pub(crate) trait Rotary: Copy + Send + Sync + 'static {
     /// Rotates the first `2 * sin.len()` lanes of each head of a row, in place; `sign` -1 turns back. `scratch` has four
@@ -47,13 +58,7 @@ impl Rotary for Portable {
         sign: f32,
         _scratch: &mut [f32],
     ) {
-        for head in row.chunks_exact_mut(row.len() / heads) {
-            for ((pair, sin), cos) in head.chunks_exact_mut(2).zip(sin).zip(cos) {
-                let (a, b, sin) = (pair[0], pair[1], sign * sin);
-                pair[0] = a * cos - b * sin;
-                pair[1] = b * cos + a * sin;
-            }
-        }
+        rotary_row(row, heads, sin, cos, sign);
     }
 }
 

@@ -13,8 +13,10 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use memmap2::{Mmap, UncheckedAdvice};
+use memmap2::{Advice, Mmap, UncheckedAdvice};
 use thiserror::Error;
+
+use super::file_reader::FileReader;
 
 /// Why a file could not be mapped.
 #[derive(Debug, Error)]
@@ -52,6 +54,7 @@ pub enum MapError {
 #[derive(Debug)]
 pub struct MappedFile {
     path: PathBuf,
+    file: File,
     map: Mmap,
 }
 
@@ -75,7 +78,7 @@ impl MappedFile {
             len: metadata.len(),
             source,
         })?;
-        Ok(MappedFile { path: path.to_owned(), map })
+        Ok(MappedFile { path: path.to_owned(), file, map })
     }
 
     /// The bytes of the file.
@@ -97,6 +100,23 @@ impl MappedFile {
             unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, length) };
         // A system that refuses the advice keeps the pages: that costs memory and nothing else.
         let _ = result;
+    }
+
+    /// Tells the system that the bytes of `range` will be read soon, so that it begins to fetch them. What lies behind
+    /// the file's end is ignored.
+    pub fn prefetch(&self, range: Range<usize>) {
+        let length = range.end.min(self.map.len()).saturating_sub(range.start);
+        if length > 0 {
+            let _ = self.map.advise_range(Advice::WillNeed, range.start, length); // it is only advice
+        }
+    }
+
+    /// A reader of the same file, which takes up no room in this view.
+    ///
+    /// # Errors
+    /// What the system says if it gives no other descriptor.
+    pub fn reader(&self) -> io::Result<FileReader> {
+        FileReader::new(&self.file)
     }
 
     /// The path it was opened by.
@@ -131,6 +151,7 @@ mod tests {
         assert_eq!(mapped.bytes(), bytes);
         for range in [0..40_000, 5_000..9_000, 39_999..100_000, 100_000..100_001, 7..7] {
             mapped.release(range.clone());
+            mapped.prefetch(range.clone());
             assert_eq!(mapped.bytes(), bytes, "{range:?}");
         }
     }

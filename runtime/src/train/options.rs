@@ -1,5 +1,7 @@
 //! What is decided when a run starts, not when its plan is compiled.
 
+use crate::topology::{Pretended, Topology};
+
 /// Options of a training run; the names are those of Hugging Face's `TrainingArguments`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainOptions {
@@ -31,6 +33,8 @@ pub struct TrainOptions {
     pub logging_steps: u64,
     /// Threads, the caller's included.
     pub threads: usize,
+    /// Sockets and cores to pretend, for tests; none for those of this machine.
+    pub topology: Option<Pretended>,
     /// A new order of the windows every epoch; false for the order given.
     pub shuffle: bool,
 }
@@ -52,7 +56,8 @@ impl Default for TrainOptions {
             max_steps: None,
             seed: 42,
             logging_steps: 500,
-            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            threads: Topology::host().threads(),
+            topology: None,
             shuffle: true,
         }
     }

@@ -6,6 +6,7 @@ use super::{LinearSchedule, TrainError, TrainOptions};
 use crate::data::micro_batch::MicroBatch;
 use crate::data::window::Window;
 use crate::executor::{Executor, WeightStore};
+use crate::topology::{Pretended, Topology};
 use crate::weights::Checkpoint;
 use gptjc_graphs::plan::Plan;
 use gptjc_graphs::shape::Extents;
@@ -63,7 +64,8 @@ impl Trainer {
         let compile = &plan.options;
         let batch = MicroBatch::with_capacity(compile.micro_batch as usize, compile.max_seq_length as usize);
         let weights = WeightStore::new(Arc::clone(&checkpoint));
-        let mut executor = Executor::new(plan, weights, options.threads)?;
+        let topology = options.topology.map_or_else(Topology::host, Pretended::topology);
+        let mut executor = Executor::on(&topology, plan, weights, options.threads)?;
         for (name, values) in initial {
             executor.write(&name, &values)?;
         }
@@ -156,14 +158,22 @@ impl Trainer {
     fn load(&mut self, windows: &[&Window]) -> Result<Extents, TrainError> {
         self.batch.pack(windows);
         let (batch, executor) = (&self.batch, &mut self.executor);
-        executor.write("tokens", &batch.tokens)?;
-        executor.write("position", &batch.positions)?;
-        executor.write("segment", &batch.segment)?;
-        executor.write("segment_table", batch.segment_table.as_flattened())?;
-        executor.write("window_table", batch.window_table.as_flattened())?;
-        executor.write("labelled", &batch.labelled)?;
-        executor.write("labels", &batch.labels)?;
-        executor.write("row_table", batch.row_table.as_flattened())?;
+        let fields: [(&str, &[i32]); 8] = [
+            ("tokens", &batch.tokens),
+            ("position", &batch.positions),
+            ("segment", &batch.segment),
+            ("segment_table", batch.segment_table.as_flattened()),
+            ("window_table", batch.window_table.as_flattened()),
+            ("labelled", &batch.labelled),
+            ("labels", &batch.labels),
+            ("row_table", batch.row_table.as_flattened()),
+        ];
+        // A plan has no buffer for what none of its steps reads: a table of windows, where only labelled rows are summed.
+        for (name, values) in fields {
+            if executor.has(name) {
+                executor.write(name, values)?;
+            }
+        }
         Ok(Extents {
             slots: batch.tokens.len(),
             rows: batch.labelled.len(),

@@ -16,6 +16,7 @@ use safetensors::Dtype;
 use super::error::TensorProblem;
 use super::safetensors_file::Entry;
 use super::{SafetensorsFile, TensorSpec, WeightsError, index};
+use crate::memory::file_reader::FileReader;
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -151,6 +152,19 @@ impl Checkpoint {
         if let Some((file, entry)) = self.entry(name) {
             file.release(entry.start + bytes.start..entry.end.min(entry.start + bytes.end));
         }
+    }
+
+    /// Tells the system that `bytes` of the tensor `name`, counted from its start, will be read soon; see
+    /// [`crate::memory::mapped_file::MappedFile::prefetch`]. Does nothing for a tensor that is not there.
+    pub fn prefetch(&self, name: &str, bytes: Range<usize>) {
+        if let Some((file, entry)) = self.entry(name) {
+            file.mapped().prefetch(entry.start + bytes.start..entry.end.min(entry.start + bytes.end));
+        }
+    }
+
+    /// A reader of the file that has the tensor `name`, or none if there is no such tensor.
+    pub fn reader(&self, name: &str) -> Option<std::io::Result<FileReader>> {
+        self.entry(name).map(|(file, _)| file.mapped().reader())
     }
 
     /// The directory it was opened from.

@@ -113,6 +113,11 @@ impl SafetensorsFile {
         Ok(SafetensorsFile { mapped, entries })
     }
 
+    /// The file.
+    pub(crate) fn mapped(&self) -> &MappedFile {
+        &self.mapped
+    }
+
     /// All tensors by name.
     pub fn entries(&self) -> &BTreeMap<String, Entry> {
         &self.entries

@@ -6,6 +6,7 @@ use crate::entities::ValueId;
 use crate::ops::elementwise::Add;
 use crate::ops::embedding::Embedding;
 use crate::ops::layer_norm::LayerNorm;
+use crate::ops::rows::GatherRows;
 
 impl Builder<'_> {
     /// `tokens[T] -> [T, D]`.
@@ -26,7 +27,10 @@ impl Builder<'_> {
         Ok(self.graph.node(node).results[0])
     }
 
-    /// `x[T, D] -> [T, D]`.
+    /// `x[T, D] -> [T, D]`; the last block gives labelled rows only, `[rows, D]`.
+    ///
+    /// A slot without a label reaches the loss through the keys and values that later slots see, and through nothing
+    /// else of the last block.
     pub(super) fn block(
         &mut self,
         layer: usize,
@@ -35,8 +39,15 @@ impl Builder<'_> {
         rotary: (ValueId, ValueId),
     ) -> Result<ValueId, ModelError> {
         let h = self.layer_norm(&format!("transformer.h.{layer}.ln_1"), x)?;
-        let attention = self.attention(layer, h, batch, rotary)?;
-        let mlp = self.mlp(layer, h, batch.window_table)?;
+        let (x, queries, tokens) = if layer + 1 == self.options.model.n_layer as usize {
+            self.graph.set_module(&format!("transformer.h.{layer}"));
+            let [x, queries] = [x, h].map(|of| self.graph.push1(GatherRows, &[of, batch.labelled]));
+            (x?, queries?, batch.rows())
+        } else {
+            (x, h, batch.slots())
+        };
+        let attention = self.attention(layer, h, (queries, tokens), batch, rotary)?;
+        let mlp = self.mlp(layer, queries, tokens)?;
         self.residual_sum(layer, x, attention, mlp)
     }
 
@@ -50,7 +61,7 @@ impl Builder<'_> {
     ) -> Result<ValueId, ModelError> {
         let h = self.layer_norm(&format!("transformer.h.{layer}.ln_1"), x)?;
         let attention = self.cached_attention(layer, h, decode, rotary)?;
-        let mlp = self.mlp(layer, h, decode.window_table)?;
+        let mlp = self.mlp(layer, h, decode.slots())?;
         self.residual_sum(layer, x, attention, mlp)
     }
 

@@ -55,6 +55,26 @@ pub(super) struct Batch {
     pub(super) row_table: ValueId,
 }
 
+/// Which slots the rows of a matrix are: what dropout masks depend on.
+#[derive(Clone, Copy)]
+pub(super) struct Tokens {
+    pub(super) window_table: ValueId,
+    /// The slot of each row, if rows are the labelled slots; else they are all slots.
+    pub(super) labelled: Option<ValueId>,
+}
+
+impl Batch {
+    /// All slots.
+    pub(super) fn slots(&self) -> Tokens {
+        Tokens { window_table: self.window_table, labelled: None }
+    }
+
+    /// The slots that have a label.
+    pub(super) fn rows(&self) -> Tokens {
+        Tokens { window_table: self.window_table, labelled: Some(self.labelled) }
+    }
+}
+
 /// A graph in the making.
 pub(super) struct Builder<'o> {
     pub(super) graph: Graph,

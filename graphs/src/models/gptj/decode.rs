@@ -3,10 +3,11 @@
 //! `decode` takes new tokens of several sequences, adds their keys and values to the cache and gives the logits of the
 //! slots in `labelled`: a whole prompt, a part of one, or one token a sequence. Adapters stay apart from the weights.
 
-use super::builder::{Builder, ModelError};
+use super::builder::{Builder, ModelError, Tokens};
 use super::program::{check, out_of_range, setup};
 use crate::entities::ValueId;
 use crate::graph::{Graph, Role};
+use crate::ops::rows::GatherRows;
 use crate::plan::CompileOptions;
 use crate::shape::{Dim, TensorType};
 
@@ -19,6 +20,13 @@ pub(super) struct Decode {
     pub(super) labelled: ValueId,
     /// For adapters' dropout, which inference does not have: never read.
     pub(super) window_table: ValueId,
+}
+
+impl Decode {
+    /// All slots.
+    pub(super) fn slots(&self) -> Tokens {
+        Tokens { window_table: self.window_table, labelled: None }
+    }
 }
 
 /// Builds the graphs for `options.decode_sequences` sequences and runs of at most `options.decode_slots` new tokens.
@@ -57,7 +65,9 @@ fn decode(options: &CompileOptions) -> Result<Graph, ModelError> {
     for layer in 0..options.model.n_layer as usize {
         x = builder.cached_block(layer, x, &decode, rotary)?;
     }
-    let logits = builder.logits(x, decode.labelled)?;
+    builder.graph.set_module("transformer");
+    let rows = builder.graph.push1(GatherRows, &[x, decode.labelled])?;
+    let logits = builder.logits(rows)?;
     builder.graph.output("logits", logits);
     Ok(builder.graph)
 }

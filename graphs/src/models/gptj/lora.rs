@@ -7,7 +7,7 @@
 //!
 //! Source: Hu et al. 2021, LoRA; the order of operations is that of PEFT's `lora.Linear.forward`.
 
-use super::builder::{Builder, ModelError};
+use super::builder::{Builder, ModelError, Tokens};
 use super::names::{Projection, lora_a, lora_b};
 use crate::entities::ValueId;
 use crate::graph::Role;
@@ -17,13 +17,13 @@ use crate::ops::matmul::Matmul;
 use crate::shape::{Dim, TensorType};
 
 impl Builder<'_> {
-    /// `x[T, inputs] -> [T, outputs]`, without bias.
+    /// `x[T, inputs] -> [T, outputs]`, without bias; row t of `x` is a slot as `tokens` says.
     pub(super) fn projection(
         &mut self,
         layer: usize,
         projection: Projection,
         x: ValueId,
-        window_table: ValueId,
+        tokens: Tokens,
     ) -> Result<ValueId, ModelError> {
         let module = projection.module(layer);
         let (outputs, inputs) = projection.shape(&self.options.model);
@@ -39,7 +39,9 @@ impl Builder<'_> {
         let x = if self.training && dropout > 0.0 {
             let counter = self.counter()?;
             let op = Dropout { p: dropout, site: projection.dropout_site(layer) };
-            self.graph.push1(op, &[x, window_table, counter])?
+            let mut operands = vec![x, tokens.window_table, counter];
+            operands.extend(tokens.labelled);
+            self.graph.push1(op, &operands)?
         } else {
             x
         };

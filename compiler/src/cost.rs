@@ -1,0 +1,186 @@
+//! What a step is expected to cost on a machine.
+//!
+//! A step takes `max(FLOPs / (peak · efficiency), bytes / bandwidth)` and a launch. FLOPs and bytes are the ops' own
+//! counts at the bounds; the peak is that of all cores for the type that is multiplied; the efficiency is that of the
+//! kernel's family, see [`efficiency`].
+//!
+//! Does not: know caches or single kernels; `gptjc bench kernels` measures those, and its numbers go into the table.
+
+use gptjc_graphs::dtype::DType;
+use gptjc_graphs::graph::{Graph, Node};
+use gptjc_graphs::ops::Op;
+use gptjc_graphs::plan::Target;
+
+/// Seconds from one step to the next when there is nothing to do: the team's barriers, and the threads that wake up.
+const LAUNCH_SECONDS: f64 = 8e-6;
+
+/// Kernels that reach the same share of the peak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Family {
+    /// Products with a weight of the model.
+    Product,
+    /// Products of rank r.
+    Thin,
+    /// Attention, fused or not.
+    Attention,
+    /// All else: an element at a time.
+    Elementwise,
+}
+
+/// Share of the peak that a kernel family reaches with `rows` rows.
+///
+/// | family | share | from |
+/// | --- | --- | --- |
+/// | product | 0.90 · M / (M + 32): 0.60 at M = 64, 0.85 at 512 | the goal for the kernels |
+/// | thin | 0.35 | a vector kernel that reads f32 and bf16 once; placeholder until `gptjc bench kernels` says |
+/// | attention | 0.35 | half of it exponentials and short sums; placeholder |
+/// | elementwise | 0.15 | polynomials for exp and tanh at one element a lane; placeholder |
+fn efficiency(family: Family, rows: usize) -> f64 {
+    match family {
+        Family::Product => 0.90 * rows as f64 / (rows as f64 + 32.0),
+        Family::Thin | Family::Attention => 0.35,
+        Family::Elementwise => 0.15,
+    }
+}
+
+fn family(op: &Op) -> Family {
+    match op {
+        Op::Matmul(_)
+        | Op::WindowMatmul(_)
+        | Op::Projection(_)
+        | Op::ProjectionGrad(_)
+        | Op::VocabLoss(_) => Family::Product,
+        Op::AdapterDown(_) | Op::AdapterUpGrad(_) | Op::AdapterGrad(_) => Family::Thin,
+        Op::SegmentScores(_)
+        | Op::MaskedSoftmax(_)
+        | Op::SegmentMix(_)
+        | Op::CachedScores(_)
+        | Op::CachedSoftmax(_)
+        | Op::CachedMix(_)
+        | Op::SegmentMixTransposed(_)
+        | Op::MaskedSoftmaxGrad(_)
+        | Op::Attention(_)
+        | Op::AttentionGrad(_) => Family::Attention,
+        Op::Embedding(_)
+        | Op::LayerNorm(_)
+        | Op::Add(_)
+        | Op::BiasAdd(_)
+        | Op::Scale(_)
+        | Op::Cast(_)
+        | Op::Fill(_)
+        | Op::RotaryTable(_)
+        | Op::Rotary(_)
+        | Op::GeluTanh(_)
+        | Op::Dropout(_)
+        | Op::GatherRows(_)
+        | Op::CrossEntropy(_)
+        | Op::WindowSum(_)
+        | Op::CacheStore(_)
+        | Op::EmbeddingGrad(_)
+        | Op::LayerNormGrad(_)
+        | Op::LayerNormParamGrad(_)
+        | Op::GeluTanhGrad(_)
+        | Op::ScatterRows(_)
+        | Op::CrossEntropyGrad(_)
+        | Op::TreeAccumulate(_)
+        | Op::TreeFinish(_)
+        | Op::SumSquares(_)
+        | Op::ClipScale(_)
+        | Op::AdamW(_) => Family::Elementwise,
+    }
+}
+
+/// Bytes that a node reads and writes at the bounds, each operand and result once; of an embedding table only the rows
+/// that are looked up.
+pub fn bytes(graph: &Graph, node: &Node) -> u64 {
+    let results: u64 = node.results.iter().map(|&value| graph.ty(value).bytes() as u64).sum();
+    let operand = |(index, &value): (usize, &_)| {
+        let ty = graph.ty(value);
+        match (&node.op, index) {
+            (Op::Embedding(_), 0) => {
+                let rows = graph.ty(node.results[0]).dims[0].bound as u64;
+                let height = ty.dims[0].bound.max(1) as u64;
+                ty.bytes() as u64 / height * rows.min(height)
+            }
+            _ => ty.bytes() as u64,
+        }
+    };
+    results + node.operands.iter().enumerate().map(operand).sum::<u64>()
+}
+
+/// The costs of steps on one machine.
+#[derive(Clone, Debug)]
+pub struct CostModel {
+    target: Target,
+}
+
+impl CostModel {
+    /// Costs on `target`; what it does not say is [guessed](Target::with_guesses).
+    pub fn new(target: &Target) -> Self {
+        Self { target: target.with_guesses() }
+    }
+
+    /// The machine, complete.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Seconds that a node takes at the bounds.
+    pub fn seconds(&self, graph: &Graph, node: &Node) -> f64 {
+        let target = &self.target;
+        let family = family(&node.op);
+        let multiplies_bf16 = family == Family::Product
+            && node.operands.iter().any(|&operand| graph.ty(operand).dtype == DType::Bf16);
+        let peak = if multiplies_bf16 { target.peak_bf16 } else { target.peak_f32 };
+        let peak = peak * f64::from(target.cores.min(target.threads));
+        let rows = node.operands.first().and_then(|&x| graph.ty(x).dims.first()).map_or(1, |dim| dim.bound);
+        let compute = graph.node_flops(node) as f64 / (peak * efficiency(family, rows.max(1)));
+        let memory = bytes(graph, node) as f64 / target.memory_bandwidth;
+        compute.max(memory) + LAUNCH_SECONDS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gptjc_graphs::text::parse;
+
+    fn model() -> CostModel {
+        CostModel::new(&Target {
+            cores: 2,
+            peak_f32: 50e9,
+            peak_bf16: 100e9,
+            memory_bandwidth: 10e9,
+            ..Target::default()
+        })
+    }
+
+    fn seconds(node: &str) -> f64 {
+        let graph = parse(&format!(
+            "graph @g(\n  %x: batch \"x\" f32[slots:512, 4096],\n  %b: batch \"b\" bf16[slots:512, 4096],\n  \
+             %w: weight \"w\" f32[4096, 4096],\n  %v: weight \"v\" bf16[4096, 4096],\n  \
+             %e: weight \"e\" bf16[50400, 4096],\n  %i: batch \"i\" i32[slots:512],\n) {{\n  %y = {node}\n  \
+             return \"y\" %y\n}}\n"
+        ))
+        .unwrap();
+        let (_, node) = graph.nodes().next().unwrap();
+        model().seconds(&graph, node)
+    }
+
+    #[test]
+    fn products_are_bound_by_the_peak_and_passes_by_the_bandwidth() {
+        let flops = 2.0 * 512.0 * 4096.0 * 4096.0;
+        let product = seconds("matmul %x, %w {form = nt} : f32[slots:512, 4096]");
+        assert!((product * 0.847 * 100e9 / flops - 1.0).abs() < 0.01, "{product}");
+        let bf16 = seconds("matmul %b, %v {form = nt} : f32[slots:512, 4096]");
+        assert!((product / bf16 - 2.0).abs() < 0.01, "{bf16}");
+        let pass = seconds("scale %x {factor = 2} : f32[slots:512, 4096]");
+        assert!((pass * 10e9 / (2.0 * 512.0 * 4096.0 * 4.0) - 1.0).abs() < 0.01, "{pass}");
+    }
+
+    #[test]
+    fn only_the_rows_of_the_embedding_table_that_are_looked_up_are_moved() {
+        let look_up = seconds("embedding %e, %i : f32[slots:512, 4096]");
+        assert!(look_up * 10e9 < 2.0 * 512.0 * 4096.0 * 4.0, "{look_up}");
+    }
+}
