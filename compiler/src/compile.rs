@@ -1,16 +1,21 @@
 //! Options in, plan out.
 
+use crate::cost::CostModel;
 use crate::lower::lower;
+use crate::memory::residency::{self, Weights};
+use crate::memory::stream::simulate;
 use crate::pass_manager::Pass;
+use crate::planner::{Choice, Fused, Planner};
 use crate::{CompileError, pass_manager, pipeline};
 use gptjc_graphs::graph::Graph;
 use gptjc_graphs::models::gptj::{decode_graphs, training_program};
-use gptjc_graphs::plan::{CompileOptions, Plan, verify};
+use gptjc_graphs::plan::{CompileOptions, Plan, Prediction, verify};
+use std::fmt;
 
-/// Bytes that a plan needs while it runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Bytes that a plan needs while it runs, at the peak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryNeed {
-    /// Frozen weights that stay in memory, in the type that the kernels read.
+    /// Frozen weights that stay in memory, in the type that the kernels read, as far as a micro-batch touches them.
     pub weights: u64,
     /// Frozen weights that are there for a while.
     pub stream: u64,
@@ -18,97 +23,89 @@ pub struct MemoryNeed {
     pub persistent: u64,
     /// Temporaries.
     pub arena: u64,
+    /// The process besides: program, stacks, packing buffers of kernels, data.
+    pub process: u64,
 }
 
 impl MemoryNeed {
     /// What `plan` needs.
     pub fn of(plan: &Plan) -> Self {
         Self {
-            weights: plan.weight_bytes,
+            weights: plan.prediction.touched_weight_bytes,
             stream: plan.stream_bytes,
             persistent: plan.persistent_bytes,
             arena: plan.arena_bytes,
+            process: plan.prediction.process_bytes,
         }
     }
 
     /// All of it.
     pub fn total(&self) -> u64 {
-        self.weights + self.stream + self.persistent + self.arena
+        self.weights + self.stream + self.persistent + self.arena + self.process
     }
 }
 
-/// Compiles `options`: with micro-batches of `options.micro_batch` windows, or, if that is 0, with the largest power of
-/// two that is at most the batch and fits the memory budget.
+impl fmt::Display for MemoryNeed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { weights, stream, persistent, arena, process } = self;
+        write!(
+            f,
+            "weights take {weights} bytes, streamed ones {stream}, parameters and state {persistent}, temporaries \
+             {arena}, the process {process}"
+        )
+    }
+}
+
+/// Compiles `options`. Micro-batch (unless `options.micro_batch` says it), number of recomputed blocks and weight
+/// residency are what makes an optimizer step fastest, by the cost model, within the memory budget.
 ///
 /// # Errors
 /// [`CompileError`] if an option is out of its range or the budget cannot be met.
 pub fn compile(options: &CompileOptions) -> Result<Plan, CompileError> {
     check(options)?;
-    if options.decode_sequences > 0 {
-        let plan = compile_graphs(entry_graphs(options)?, options)?;
-        return within_budget(plan, options, options.decode_sequences);
+    let mut planner = Planner::new(options);
+    for micro_batch in micro_batches(options) {
+        planner.consider(Fused::build(options, micro_batch)?)?;
+        if planner.is_settled() {
+            break;
+        }
     }
-    let mut candidates: Vec<u64> = match options.micro_batch {
+    let (fused, choice, remarks) = planner.choose()?;
+    finish(options, fused, &choice, remarks)
+}
+
+/// The micro-batches that are considered, the largest first: that of the options, or powers of two up to the batch.
+fn micro_batches(options: &CompileOptions) -> Vec<u64> {
+    if options.decode_sequences > 0 {
+        return vec![options.decode_sequences];
+    }
+    match options.micro_batch {
         0 => {
             let largest = 1 << options.per_device_train_batch_size.ilog2();
             std::iter::successors(Some(largest), |&windows| (windows > 1).then_some(windows / 2)).collect()
         }
         windows => vec![windows],
-    };
-    loop {
-        let micro_batch = candidates.remove(0);
-        let plan = compile_with_micro_batch(options, micro_batch as usize)?;
-        match within_budget(plan, options, micro_batch) {
-            Err(CompileError::Budget { .. }) if !candidates.is_empty() => {}
-            outcome => return outcome,
-        }
     }
 }
 
-/// The plan, if it fits the memory budget.
-fn within_budget(plan: Plan, options: &CompileOptions, micro_batch: u64) -> Result<Plan, CompileError> {
-    let budget = match options.memory_budget {
-        0 => options.target.memory_bytes,
-        bytes => bytes,
-    };
-    let need = MemoryNeed::of(&plan);
-    if need.total() <= budget {
-        return Ok(plan);
-    }
-    Err(CompileError::Budget {
-        budget,
-        micro_batch,
-        max_seq_length: options.max_seq_length,
-        weights: need.weights,
-        persistent: need.persistent,
-        arena: need.arena,
-        needed: need.total(),
-    })
-}
-
-/// Compiles `options` for micro-batches of at most `micro_batch` windows, whatever memory that takes.
+/// The passes that run over the graph of the entry point `entry`, with `blocks` blocks recomputed.
 ///
 /// # Errors
-/// [`CompileError`] if an option is out of its range.
-fn compile_with_micro_batch(options: &CompileOptions, micro_batch: usize) -> Result<Plan, CompileError> {
-    let mut options = options.clone();
-    options.micro_batch = micro_batch as u64;
-    compile_graphs(entry_graphs(&options)?, &options)
-}
-
-/// The graphs of all entry points, before the passes, for options that say how many windows a micro-batch has.
-///
-/// # Errors
-/// [`CompileError`] if an option is out of its range.
-pub(crate) fn entry_graphs(options: &CompileOptions) -> Result<Vec<Graph>, CompileError> {
-    if options.decode_sequences > 0 {
-        return Ok(decode_graphs(options)?);
+/// [`CompileError::Option`] if the target has kernels of no known instruction set.
+pub(crate) fn passes(
+    options: &CompileOptions,
+    entry: &str,
+    blocks: usize,
+) -> Result<Vec<Box<dyn Pass>>, CompileError> {
+    let mut passes = fusions(options)?;
+    if entry == Fused::TRAINING {
+        passes.extend(pipeline::memory_passes(blocks));
     }
-    Ok(training_program(options, options.micro_batch as usize)?.into_graphs())
+    Ok(passes)
 }
 
-/// The passes that change what is computed, for `options`.
-pub(crate) fn passes(options: &CompileOptions) -> Result<Vec<Box<dyn Pass>>, CompileError> {
+/// The passes that run over every graph.
+pub(crate) fn fusions(options: &CompileOptions) -> Result<Vec<Box<dyn Pass>>, CompileError> {
     let isa = options.target.isa.parse().map_err(|expected| CompileError::Option {
         option: "target isa",
         expected,
@@ -117,17 +114,75 @@ pub(crate) fn passes(options: &CompileOptions) -> Result<Vec<Box<dyn Pass>>, Com
     Ok(pipeline::passes(options.precision(), isa))
 }
 
-/// Runs the passes over the graphs of all entry points and lowers them.
-fn compile_graphs(mut graphs: Vec<Graph>, options: &CompileOptions) -> Result<Plan, CompileError> {
-    let passes = passes(options)?;
-    let mut remarks = Vec::new();
-    for graph in &mut graphs {
-        remarks.extend(pass_manager::run(&passes, graph)?);
+/// The graphs of all entry points for micro-batches of `micro_batch` windows, as they are built.
+pub(crate) fn entry_graphs(options: &CompileOptions, micro_batch: u64) -> Result<Vec<Graph>, CompileError> {
+    if options.decode_sequences > 0 {
+        Ok(decode_graphs(options)?)
+    } else {
+        Ok(training_program(options, micro_batch as usize)?.into_graphs())
     }
-    let mut plan = lower(&graphs, options)?;
+}
+
+/// Makes the plan that was chosen.
+fn finish(
+    options: &CompileOptions,
+    fused: Fused,
+    choice: &Choice,
+    planned: Vec<String>,
+) -> Result<Plan, CompileError> {
+    let mut options = options.clone();
+    if options.decode_sequences == 0 {
+        options.micro_batch = fused.micro_batch;
+    }
+    let work = fused.flops();
+    let (mut graphs, mut remarks) = (fused.graphs, fused.remarks);
+    if let Some(graph) = graphs.iter_mut().find(|graph| graph.name == Fused::TRAINING) {
+        remarks.extend(pass_manager::run(&pipeline::memory_passes(choice.blocks), graph)?);
+    }
+    let mut plan = lower(&graphs, &options)?;
+    if !residency::apply(&mut plan, &graphs, &fused.weights, &choice.residency) {
+        let reason = "a step reads more streamed units than there are slots".to_owned();
+        return Err(CompileError::Lower { graph: Fused::TRAINING.to_owned(), reason });
+    }
+    remarks.extend(planned);
     plan.remarks = remarks;
+    let cost = CostModel::new(&options.target);
+    predict_entries(&mut plan, &graphs, &fused.weights, choice, &cost);
+    plan.prediction = predict(&plan, &options, choice, work);
     verify::verify(&plan)?;
     Ok(plan)
+}
+
+/// Says how long each entry point takes.
+fn predict_entries(plan: &mut Plan, graphs: &[Graph], weights: &Weights, choice: &Choice, cost: &CostModel) {
+    for (graph, entry) in graphs.iter().zip(&mut plan.entries) {
+        let steps: Vec<f64> = entry.steps.iter().map(|step| step.seconds).collect();
+        let reads = weights.reads(graph, &choice.residency.streamed);
+        let stays = weights.stays(&reads, &choice.residency).unwrap_or_default();
+        (entry.seconds, _) = simulate(&steps, &stays, &weights.tensors, cost.target().disk_bandwidth);
+    }
+}
+
+/// What an optimizer step takes.
+fn predict(plan: &Plan, options: &CompileOptions, choice: &Choice, work: u64) -> Prediction {
+    let mut prediction = Prediction {
+        peak_bytes: choice.need.total(),
+        touched_weight_bytes: choice.need.weights,
+        process_bytes: choice.need.process,
+        recomputed_blocks: choice.blocks as u64,
+        ..Prediction::default()
+    };
+    if let (Some(micro_step), Some(apply)) = (plan.entry(Fused::TRAINING), plan.entry("apply")) {
+        let runs = options.step_windows.div_ceil(options.micro_batch.max(1));
+        prediction.micro_steps = runs;
+        prediction.seconds = choice.seconds;
+        prediction.wait_seconds = runs as f64 * (micro_step.seconds - micro_step.step_seconds()).max(0.0);
+        prediction.read_bytes = runs * micro_step.read_bytes;
+        prediction.flops = runs * micro_step.flops() + apply.flops();
+        prediction.recomputed_flops = runs * micro_step.flops().saturating_sub(work);
+        prediction.moved_bytes = runs * micro_step.bytes() + apply.bytes();
+    }
+    prediction
 }
 
 fn check(options: &CompileOptions) -> Result<(), CompileError> {

@@ -1,5 +1,6 @@
 //! What can go wrong between options and plan.
 
+use crate::MemoryNeed;
 use gptjc_graphs::models::gptj::ModelError;
 use gptjc_graphs::plan::verify::PlanError;
 use gptjc_graphs::verify::VerifyError;
@@ -39,25 +40,26 @@ pub enum CompileError {
     Plan(#[from] PlanError),
     /// The memory budget cannot be met.
     #[error(
-        "the memory budget of {budget} bytes cannot be met: with micro-batches of {micro_batch} window(s) of \
-         {max_seq_length} tokens, weights take {weights} bytes, parameters and state {persistent}, temporaries {arena}: \
-         {needed} in all; raise --memory-budget to at least that, or shorten --max-seq-length"
+        "the memory budget of {budget} bytes cannot be met: the least that works is {needed} bytes, with {}; {need}; \
+         raise --memory-budget to at least that{}",
+        shape_of(*.windows, *.tokens, *.blocks),
+        if *.decodes { "" } else { ", or shorten --max-seq-length" }
     )]
     Budget {
         /// Bytes allowed.
         budget: u64,
-        /// Windows of the smallest micro-batch tried.
-        micro_batch: u64,
+        /// Windows of the micro-batch, or sequences, that need the least.
+        windows: u64,
         /// Tokens of a window.
-        max_seq_length: u64,
-        /// Bytes of the frozen weights.
-        weights: u64,
-        /// Bytes kept between runs.
-        persistent: u64,
-        /// Bytes of the arena.
-        arena: u64,
-        /// Sum of the three.
+        tokens: u64,
+        /// Blocks that are recomputed.
+        blocks: usize,
+        /// What they need.
+        need: MemoryNeed,
+        /// Sum of it.
         needed: u64,
+        /// True if the plan was to decode.
+        decodes: bool,
     },
     /// An option outside of its range.
     #[error("{option}: expected {expected}, found {found}")]
@@ -69,4 +71,9 @@ pub enum CompileError {
         /// What it was.
         found: String,
     },
+}
+
+fn shape_of(windows: u64, tokens: u64, blocks: usize) -> String {
+    let recomputed = if blocks > 0 { format!(", {blocks} block(s) recomputed") } else { String::new() };
+    format!("micro-batches of {windows} window(s) of {tokens} tokens{recomputed}")
 }

@@ -15,6 +15,7 @@ pub mod lower;
 pub mod memory;
 pub mod pass_manager;
 pub mod pipeline;
+mod planner;
 pub mod precision;
 pub mod remat;
 pub mod schedule;

@@ -1,12 +1,22 @@
 //! A run of an entry point allocates nothing: every allocation of the process is counted while one is under way.
 //!
 //! The file has this one test, because other tests of a process allocate at the same time.
+#![expect(clippy::unwrap_used, reason = "a helper of tests that cannot go on fails the test")]
 
 use gptjc_graphs::attributes::Attributes;
-use gptjc_graphs::plan::{Buffer, EntryPoint, FORMAT_VERSION, Memory, Partition, Plan, Step};
+use gptjc_graphs::plan::{
+    Buffer, EntryPoint, FORMAT_VERSION, Load, Memory, Partition, Plan, STREAM_ALIGNMENT, Step,
+};
 use gptjc_graphs::shape::{Dim, Extents, TensorType};
 use gptjc_runtime::executor::{Executor, WeightStore};
+use gptjc_runtime::topology::Topology;
+use gptjc_runtime::weights::Checkpoint;
+use half::f16;
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The system's allocator, counting.
@@ -109,24 +119,58 @@ fn plan() -> Plan {
     }
 }
 
+/// The same plan with `w` streamed: each run reads it again.
+fn streamed(mut plan: Plan) -> Plan {
+    plan.buffers[1].memory = Memory::Stream.into();
+    plan.buffers[1].offset = 0;
+    plan.stream_bytes = STREAM_ALIGNMENT;
+    plan.entries[0].loads = vec![Load { buffer: 1, before_step: 0, after_step: 0, previous_after_step: 1 }];
+    plan
+}
+
+/// A checkpoint of one f16 tensor `w`, all 0.25.
+fn checkpoint(dir: &Path) -> Arc<Checkpoint> {
+    let bytes = f16::from_f32(0.25).to_le_bytes().repeat(WIDTH * WIDTH);
+    let tensor = TensorView::new(Dtype::F16, vec![WIDTH, WIDTH], &bytes).unwrap();
+    let file = safetensors::serialize([("w", tensor)], None).unwrap();
+    std::fs::write(dir.join("model.safetensors"), file).unwrap();
+    Arc::new(Checkpoint::open(dir).unwrap())
+}
+
+/// 100 runs of `executor`, whose weights are there; what they allocate and the last result.
+fn allocations(executor: &mut Executor) -> (usize, Vec<f32>) {
+    let extents = Extents { slots: 11, rows: 0, windows: 1, segments: 2 };
+    executor.write("x", &[0.5f32; SLOTS * WIDTH]).unwrap();
+    executor.write("segment", &[0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1]).unwrap();
+    executor.write("segment_table", &[0, 4, 4, 7]).unwrap();
+    executor.write("window_table", &[0, 11]).unwrap();
+    executor.record(true);
+    // The reader allocates while it starts.
+    executor.run("forward", &extents).unwrap();
+    let before = ALLOCATIONS.load(Ordering::SeqCst);
+    for _ in 0..100 {
+        executor.run("forward", &extents).unwrap();
+    }
+    let found = ALLOCATIONS.load(Ordering::SeqCst) - before;
+    (found, executor.read_first("y", WIDTH).unwrap())
+}
+
 #[test]
 fn a_run_allocates_nothing() {
-    let extents = Extents { slots: 11, rows: 0, windows: 1, segments: 2 };
-    for threads in [1, 3] {
+    let dir = tempfile::tempdir().unwrap();
+    let checkpoint = checkpoint(dir.path());
+    let cores = Topology::host().threads();
+    for threads in [1, cores, 3] {
         let mut executor = Executor::new(plan(), WeightStore::none(), threads).unwrap();
-        executor.write("x", &[0.5f32; SLOTS * WIDTH]).unwrap();
         executor.write("w", &[0.25f32; WIDTH * WIDTH]).unwrap();
-        executor.write("segment", &[0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1]).unwrap();
-        executor.write("segment_table", &[0, 4, 4, 7]).unwrap();
-        executor.write("window_table", &[0, 11]).unwrap();
-        // The threads of the team allocate while they start; the first run ends when all of them have started.
-        executor.run("forward", &extents).unwrap();
-        let before = ALLOCATIONS.load(Ordering::SeqCst);
-        for _ in 0..100 {
-            executor.run("forward", &extents).unwrap();
-        }
-        let found = ALLOCATIONS.load(Ordering::SeqCst) - before;
+        let (found, resident) = allocations(&mut executor);
         assert_eq!(found, 0, "allocations in 100 runs with {threads} threads");
+        let weights = WeightStore::new(Arc::clone(&checkpoint));
+        let mut executor = Executor::new(streamed(plan()), weights, threads).unwrap();
+        let (found, read) = allocations(&mut executor);
+        assert_eq!(found, 0, "allocations in 100 runs with {threads} threads and a reader");
+        assert_eq!(read, resident);
+        assert!(executor.streamed().bytes >= 101 * (2 * WIDTH * WIDTH) as u64);
     }
     let before = ALLOCATIONS.load(Ordering::SeqCst);
     drop(std::hint::black_box(vec![1u8; 7]));

@@ -9,6 +9,7 @@ use gptjc_graphs::plan::{CompileOptions, ModelConfig, Plan, Precision};
 use gptjc_runtime::adapter::Adapter;
 use gptjc_runtime::data::tokenizer::GptJTokenizer;
 use gptjc_runtime::machine;
+use gptjc_runtime::topology::Topology;
 use gptjc_runtime::train::Start;
 use gptjc_runtime::validate::Engine;
 use gptjc_runtime::validate::library::{Surroundings, load};
@@ -77,7 +78,7 @@ impl Source {
         sequences: usize,
         console: Console,
     ) -> Result<Box<dyn Engine>, CliError> {
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let cores = || Topology::host().threads();
         let threads = flags.threads.unwrap_or_else(cores);
         match self.kind {
             Kind::Onnx { .. } => {

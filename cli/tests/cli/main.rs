@@ -8,6 +8,7 @@ mod commands;
 mod common;
 mod doctor;
 mod export_merge;
+mod inspect;
 mod questions;
 mod reference_workflow;
 mod synth;

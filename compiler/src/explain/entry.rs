@@ -95,7 +95,7 @@ pub(super) fn of(plan: &Plan, entry: &EntryPoint) -> Result<EntryReport, Compile
     let ops: Vec<&str> = entry.steps.iter().map(|step| costs::op_name(&step.kernel)).collect();
     let backward_from = costs::backward_from(&ops);
     let arena = memory::arena(plan, entry, backward_from);
-    let stages = trace(&plan.options, &entry.name)?;
+    let stages = trace(plan, &entry.name)?;
     let view =
         |stage: Option<&super::Stage>| stage.map_or_else(GraphView::default, |s| GraphView::of(&s.graph));
     Ok(EntryReport {

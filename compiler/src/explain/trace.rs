@@ -4,7 +4,7 @@ use crate::CompileError;
 use crate::compile::{entry_graphs, passes};
 use crate::pass_manager::{self, PassRecord};
 use gptjc_graphs::graph::Graph;
-use gptjc_graphs::plan::{CompileOptions, EntryPoint, KernelId};
+use gptjc_graphs::plan::{EntryPoint, KernelId, Plan};
 
 /// A graph on its way through the passes.
 #[derive(Clone, Debug)]
@@ -16,16 +16,19 @@ pub struct Stage {
 }
 
 /// The graph of `entry` as it was built, and after each pass that is run on it; nothing if there is no such entry point.
-/// `options` are those that a plan keeps, so that the last graph is the one that was lowered.
+/// A plan keeps its options and what was chosen, so the last graph is the one that was lowered.
 ///
 /// # Errors
 /// [`CompileError`] if the options cannot be compiled.
-pub fn trace(options: &CompileOptions, entry: &str) -> Result<Vec<Stage>, CompileError> {
-    let Some(mut graph) = entry_graphs(options)?.into_iter().find(|graph| graph.name == entry) else {
+pub fn trace(plan: &Plan, entry: &str) -> Result<Vec<Stage>, CompileError> {
+    let options = &plan.options;
+    let graphs = entry_graphs(options, options.micro_batch)?;
+    let Some(mut graph) = graphs.into_iter().find(|graph| graph.name == entry) else {
         return Ok(Vec::new());
     };
     let mut stages = vec![Stage { record: None, graph: graph.clone() }];
-    pass_manager::run_each(&passes(options)?, &mut graph, |record, graph| {
+    let passes = passes(options, entry, plan.prediction.recomputed_blocks as usize)?;
+    pass_manager::run_each(&passes, &mut graph, |record, graph| {
         stages.push(Stage { record: Some(record.clone()), graph: graph.clone() });
     })?;
     Ok(stages)

@@ -6,14 +6,16 @@
 
 mod buffers;
 mod partition;
+mod variants;
 
 use crate::CompileError;
+use crate::cost::{self, CostModel};
 use crate::memory::arena;
 use buffers::{Assignment, BufferTable};
 use gptjc_graphs::entities::NodeId;
 use gptjc_graphs::graph::{Graph, Node};
 use gptjc_graphs::plan::{
-    ALIGNMENT, CompileOptions, EntryPoint, FORMAT_VERSION, KernelId, Memory, Plan, Step, Target,
+    ALIGNMENT, CompileOptions, EntryPoint, FORMAT_VERSION, Isa, KernelId, Memory, Plan, Step, Target,
 };
 
 /// Lowers the graphs of all entry points.
@@ -24,6 +26,7 @@ pub fn lower(graphs: &[Graph], options: &CompileOptions) -> Result<Plan, Compile
     let mut table = BufferTable::default();
     let mut entries = Vec::new();
     let mut arena_bytes = 0;
+    let cost = CostModel::new(&options.target);
     for graph in graphs {
         let assignment = buffers::assign(graph, &mut table)?;
         let layout = arena::pack(&assignment.blocks);
@@ -31,7 +34,7 @@ pub fn lower(graphs: &[Graph], options: &CompileOptions) -> Result<Plan, Compile
             table.buffers[buffer as usize].offset = layout.offsets[block];
         }
         arena_bytes = arena_bytes.max(layout.bytes);
-        entries.push(entry(graph, &assignment, &options.target));
+        entries.push(entry(graph, &assignment, &options.target, &cost));
     }
     let persistent_bytes = place_persistent(&mut table);
     let weight_bytes = |table: &BufferTable| {
@@ -61,8 +64,17 @@ fn place_persistent(table: &mut BufferTable) -> u64 {
     offset
 }
 
-fn entry(graph: &Graph, assignment: &Assignment, target: &Target) -> EntryPoint {
-    let steps = graph.nodes().map(|(id, node)| step(graph, id, node, assignment, target)).collect();
+/// Bytes of an arena for the temporaries of one graph.
+///
+/// # Errors
+/// [`CompileError::Lower`] if the graph cannot be lowered.
+pub(crate) fn arena_bytes(graph: &Graph) -> Result<u64, CompileError> {
+    let assignment = buffers::assign(graph, &mut BufferTable::default())?;
+    Ok(arena::pack(&assignment.blocks).bytes)
+}
+
+fn entry(graph: &Graph, assignment: &Assignment, target: &Target, cost: &CostModel) -> EntryPoint {
+    let steps = graph.nodes().map(|(id, node)| step(graph, id, node, assignment, target, cost)).collect();
     EntryPoint {
         name: graph.name.clone(),
         steps,
@@ -71,24 +83,32 @@ fn entry(graph: &Graph, assignment: &Assignment, target: &Target) -> EntryPoint 
     }
 }
 
-fn step(graph: &Graph, id: NodeId, node: &Node, assignment: &Assignment, target: &Target) -> Step {
-    let bytes = |values: &[_]| values.iter().map(|&value| graph.ty(value).bytes() as u64).sum::<u64>();
+fn step(
+    graph: &Graph,
+    id: NodeId,
+    node: &Node,
+    assignment: &Assignment,
+    target: &Target,
+    cost: &CostModel,
+) -> Step {
+    // A target of another name was refused before any pass.
+    let isa = variants::choose(graph, node, target.isa.parse().unwrap_or(Isa::Portable));
     Step {
-        kernel: kernel_id(graph, node, target).to_string(),
+        kernel: kernel_id(graph, node, isa).to_string(),
         attributes: Step::encode_attributes(&node.op.attributes()),
         operands: node.operands.iter().map(|&value| assignment.buffer(value)).collect(),
         results: node.results.iter().map(|&value| assignment.buffer(value)).collect(),
-        partition: partition::of(graph, node, target),
+        partition: partition::of(graph, node, isa, target),
         module: node.module.clone(),
         flops: graph.node_flops(node),
-        bytes: bytes(&node.operands) + bytes(&node.results),
+        bytes: cost::bytes(graph, node),
         workspace: assignment.workspace(id).to_vec(),
-        seconds: 0.0,
+        seconds: cost.seconds(graph, node),
     }
 }
 
-/// The kernel of a node: its op, the floating-point types that it reads, and the target's instruction set.
-fn kernel_id(graph: &Graph, node: &Node, target: &Target) -> KernelId {
+/// The kernel of a node: its op, the floating-point types that it reads, and its instruction set.
+fn kernel_id(graph: &Graph, node: &Node, isa: Isa) -> KernelId {
     let mut dtypes: Vec<&str> = Vec::new();
     for dtype in node.operands.iter().map(|&operand| graph.ty(operand).dtype) {
         if dtype.is_float() && !dtypes.contains(&dtype.name()) {
@@ -96,5 +116,5 @@ fn kernel_id(graph: &Graph, node: &Node, target: &Target) -> KernelId {
         }
     }
     let dtype = if dtypes.is_empty() { "f32".to_owned() } else { dtypes.join("_") };
-    KernelId { op: node.op.name().to_owned(), dtype, isa: target.isa.clone() }
+    KernelId { op: node.op.name().to_owned(), dtype, isa: isa.name().to_owned() }
 }

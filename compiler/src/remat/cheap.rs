@@ -6,7 +6,7 @@
 //!
 //! Pattern: a forward node of such an op that a backward node reads, all of whose operands are there in the backward
 //! pass: inputs, values that a backward node reads, or results that can be recomputed in the same way. The activation
-//! that a projection gives is gelu of its result, if a backward node reads that.
+//! that a projection gives is gelu of its result, if a backward node reads that and it is not rounded.
 //!
 //! Requires: a verified graph, fused, after [`super::RecomputeBlocks`]. Preserves: numbers, bit by bit. Cost: linear.
 
@@ -14,6 +14,7 @@ use super::loss_step;
 use super::recompute::{Choice, recompute};
 use crate::CompileError;
 use crate::pass_manager::Pass;
+use gptjc_graphs::dtype::DType;
 use gptjc_graphs::entities::Entity;
 use gptjc_graphs::graph::{Definition, Graph};
 use gptjc_graphs::layout::members_of;
@@ -61,7 +62,10 @@ fn cheap_choice(graph: &Graph) -> Choice {
         if is_cheap(&node.op) && all_there {
             choice.nodes.insert(id);
         }
-        if let Op::Projection(op) = &node.op {
+        // Of a rounded projection gelu would be another number: the activation is taken before rounding.
+        if let Op::Projection(op) = &node.op
+            && (op.dtype, op.activation) == (DType::F32, DType::F32)
+        {
             let pairs =
                 members_of(op.gelu).map(|member| node.results[member]).zip(&node.results[op.members..]);
             let kept = pairs.filter(|(y, _)| read_backward[y.index()]);

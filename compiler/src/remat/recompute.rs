@@ -164,8 +164,7 @@ fn whole(node: &Node) -> (Op, Vec<ValueId>, Vec<ValueId>) {
 
 /// A projection with the members and activations that are needed; none if all are, or none.
 fn narrowed(op: &Projection, node: &Node, needed: &[bool]) -> Option<(Op, Vec<ValueId>, Vec<ValueId>)> {
-    let ProjectionOperands { x, members, residuals } =
-        ProjectionOperands::split(&node.operands, op.members, op.biased, op.adapted, op.residuals)?;
+    let ProjectionOperands { x, members, residuals } = op.operands(&node.operands)?;
     let (outputs, activations) = node.results.split_at(op.members);
     let mut narrow = Projection { members: 0, biased: 0, adapted: 0, gelu: 0, ..op.clone() };
     let (mut kept, mut results) = (Vec::new(), Vec::new());

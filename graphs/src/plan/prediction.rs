@@ -37,4 +37,7 @@ pub struct Prediction {
     /// Bytes that an optimizer step moves, each operand and result of a step once.
     #[prost(uint64, tag = "10")]
     pub moved_bytes: u64,
+    /// Blocks whose activations are computed a second time.
+    #[prost(uint64, tag = "11")]
+    pub recomputed_blocks: u64,
 }

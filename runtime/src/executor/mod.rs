@@ -205,6 +205,11 @@ impl Executor {
         self.team.threads()
     }
 
+    /// True if the plan has a buffer called `name`.
+    pub fn has(&self, name: &str) -> bool {
+        self.bound.named.contains_key(name)
+    }
+
     fn view(&self, name: &str) -> Result<&View, ExecutorError> {
         self.bound.named.get(name).ok_or_else(|| ExecutorError::NoBuffer(name.to_owned()))
     }

@@ -65,6 +65,13 @@ impl Avx512Bf16 {
     }
 }
 
+impl Avx512Bf16 {
+    /// What it includes.
+    pub fn avx512(self) -> Avx512 {
+        Avx512(())
+    }
+}
+
 /// Instruction sets that are not used although the CPU has them: bit i is that of `Isa::ALL[i]`.
 static SWITCHED_OFF: AtomicU8 = AtomicU8::new(0);
 

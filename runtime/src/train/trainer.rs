@@ -158,14 +158,22 @@ impl Trainer {
     fn load(&mut self, windows: &[&Window]) -> Result<Extents, TrainError> {
         self.batch.pack(windows);
         let (batch, executor) = (&self.batch, &mut self.executor);
-        executor.write("tokens", &batch.tokens)?;
-        executor.write("position", &batch.positions)?;
-        executor.write("segment", &batch.segment)?;
-        executor.write("segment_table", batch.segment_table.as_flattened())?;
-        executor.write("window_table", batch.window_table.as_flattened())?;
-        executor.write("labelled", &batch.labelled)?;
-        executor.write("labels", &batch.labels)?;
-        executor.write("row_table", batch.row_table.as_flattened())?;
+        let fields: [(&str, &[i32]); 8] = [
+            ("tokens", &batch.tokens),
+            ("position", &batch.positions),
+            ("segment", &batch.segment),
+            ("segment_table", batch.segment_table.as_flattened()),
+            ("window_table", batch.window_table.as_flattened()),
+            ("labelled", &batch.labelled),
+            ("labels", &batch.labels),
+            ("row_table", batch.row_table.as_flattened()),
+        ];
+        // A plan has no buffer for what none of its steps reads: a table of windows, where only labelled rows are summed.
+        for (name, values) in fields {
+            if executor.has(name) {
+                executor.write(name, values)?;
+            }
+        }
         Ok(Extents {
             slots: batch.tokens.len(),
             rows: batch.labelled.len(),
