@@ -1,7 +1,6 @@
 //! Products with the weights of GPT-J-6B, for every variant that this CPU can run; throughput is in FLOP/s.
 //!
 //! `cargo bench -p gptjc-benches --bench products -- 'avx2/fc_in'` runs some of them.
-#![expect(missing_docs, reason = "criterion's macros make a function without")]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use gptjc_compiler::single_op::{gptj_products, product_plan};

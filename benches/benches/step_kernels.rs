@@ -2,7 +2,6 @@
 //! throughput is in bytes of operands and results.
 //!
 //! `cargo bench -p gptjc-benches --bench step_kernels -- attention` runs some of them.
-#![expect(missing_docs, reason = "criterion's macros make a function without")]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use gptjc_compiler::single_op::distinct_steps;

@@ -10,7 +10,7 @@ use crate::flags::StepFlags;
 use crate::settings;
 use gptjc_compiler::work;
 use gptjc_graphs::models::gptj::config;
-use gptjc_graphs::plan::{CompileOptions, Isa, LoraOptions, ModelConfig, Plan, Precision};
+use gptjc_graphs::plan::{CompileOptions, Isa, LoraOptions, ModelConfig, Packing, Plan, Precision};
 use gptjc_graphs::shape::Extents;
 use gptjc_runtime::bench::isolated::Inputs;
 use gptjc_runtime::bench::trace::chrome_trace;
@@ -139,6 +139,10 @@ fn options(flags: &StepFlags, model: ModelConfig) -> CompileOptions {
     let mut options = settings::defaults(model, machine::host(), None);
     options.precision = flags.model.precision.into();
     options.max_seq_length = work.sequence;
+    if work.segment.is_some_and(|segment| segment < work.sequence) {
+        // Otherwise a plan has one segment a window.
+        options.packing = Packing::Segments.into();
+    }
     options.per_device_train_batch_size = work.windows;
     options.step_windows = work.windows;
     options.memory_budget = work.memory_budget.unwrap_or(0);
