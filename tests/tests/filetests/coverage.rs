@@ -9,11 +9,13 @@ use std::fs;
 
 /// Ops whose results nothing differentiates: the end of a step, what only gradients use, and what fusion makes after
 /// them.
-const WITHOUT_GRADIENT: [&str; 24] = [
+const WITHOUT_GRADIENT: [&str; 26] = [
     "adamw",
     "adapter_down",
     "adapter_grad",
     "adapter_up_grad",
+    "attention",
+    "attention_grad",
     "cache_store",
     "cached_mix",
     "cached_scores",

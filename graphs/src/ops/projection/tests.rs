@@ -11,6 +11,7 @@ const PLAIN: Projection = Projection {
     residuals: 0,
     scale: 2.0,
     dtype: DType::Bf16,
+    activation: DType::F32,
 };
 
 fn matrix(rows: impl Into<Dim>, columns: usize) -> TensorType {
@@ -34,7 +35,8 @@ fn results_are_projections_then_activations() {
     let operands: Vec<_> = operands.iter().collect();
     let results = PLAIN.infer(&operands).unwrap();
     let [y0, y1] = [5, 7].map(|n| matrix(Dim::slots(6), n).with_dtype(DType::Bf16));
-    assert_eq!(results, [y0, y1.clone(), y1]);
+    let activation = y1.with_dtype(DType::F32);
+    assert_eq!(results, [y0, y1, activation]);
     // Products, scaled lower halves; of the second member bias and activation.
     let products = 2 * 6 * (5 * (3 + 2) + 7 * 3);
     let flops = PLAIN.flops(&operands, &results.iter().collect::<Vec<_>>());
