@@ -5,6 +5,7 @@
 
 use gptjc_graphs::graph::{Graph, Node};
 use gptjc_graphs::ops::Op;
+use gptjc_graphs::ops::attention::Attention;
 use gptjc_graphs::plan::{Partition, Target};
 
 /// Tiles that a step should have for each core, so that a core that is slower or interrupted holds up nobody.
@@ -49,13 +50,7 @@ pub(super) fn of(graph: &Graph, node: &Node, target: &Target) -> Partition {
                 .unwrap_or(1);
             Partition { rows: 1, columns: share(widest, target).next_multiple_of(16) as u32 }
         }
-        Op::Attention(op) => {
-            // Rows are queries of a segment and a head. Each tile packs the keys again that it sees: no more tiles than
-            // there must be.
-            let units = op.heads * rows.div_ceil(op.window.max(1));
-            let ranges = (target.cores.max(1) as usize * TILES_PER_CORE).div_ceil(units.max(1));
-            Partition { rows: op.window.div_ceil(ranges).clamp(1, u32::MAX as usize) as u32, columns: 0 }
-        }
+        Op::Attention(op) => attention(op, rows, target),
         Op::WindowMatmul(_) => {
             // Rows are the outputs N of one window's gradient.
             Partition { rows: rows_within(ty.dims[1].bound, ty.dims[2].bound * 4, target), columns: 0 }
@@ -99,6 +94,14 @@ pub(super) fn of(graph: &Graph, node: &Node, target: &Target) -> Partition {
         | Op::SumSquares(_)
         | Op::ClipScale(_) => Partition { rows: rows_within(rows, row_bytes, target), columns: 0 },
     }
+}
+
+/// Tiles of attention: rows are queries of a segment and a head. Each tile packs the keys that it sees, so there are no
+/// more tiles than there must be.
+fn attention(op: &Attention, rows: usize, target: &Target) -> Partition {
+    let units = op.heads * rows.div_ceil(op.window.max(1));
+    let ranges = (target.cores.max(1) as usize * TILES_PER_CORE).div_ceil(units.max(1));
+    Partition { rows: op.window.div_ceil(ranges).clamp(1, u32::MAX as usize) as u32, columns: 0 }
 }
 
 /// Rows of `row_bytes` each that fit half of a core's second-level cache and leave enough tiles for every core.

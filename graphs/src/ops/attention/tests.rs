@@ -145,7 +145,8 @@ fn largest_difference<F: Real>(labelled: bool, wanted: usize) -> f64 {
     let difference = |(name, tensor): (&String, &Tensor<F>)| {
         let (found, expected) = (tensor.floats().unwrap(), expected[name].floats().unwrap());
         assert_eq!(found.len(), expected.len(), "{name}");
-        let differences = found.iter().zip(expected).map(|(a, b)| (a.to_f64() - b.to_f64()).abs());
+        let differences =
+            found.iter().zip(expected).map(|(a, b)| (Real::to_f64(*a) - Real::to_f64(*b)).abs());
         differences.fold(0.0, f64::max)
     };
     found.iter().map(difference).fold(0.0, f64::max)
