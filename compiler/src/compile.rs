@@ -66,6 +66,9 @@ pub fn compile(options: &CompileOptions) -> Result<Plan, CompileError> {
     let mut planner = Planner::new(options);
     for micro_batch in micro_batches(options) {
         planner.consider(Fused::build(options, micro_batch)?)?;
+        if planner.is_settled() {
+            break;
+        }
     }
     let (fused, choice, remarks) = planner.choose()?;
     finish(options, fused, &choice, remarks)

@@ -24,6 +24,10 @@ const THREAD_BYTES: u64 = 4 << 20;
 /// this, or half of a machine that is smaller than two of it.
 const RESERVE_BYTES: u64 = 512 << 20;
 
+/// Share of the disk's bandwidth that is counted on when ways are compared: disks are shared, and reading beside work
+/// seldom reaches what was measured alone. Predictions count on all of it.
+const CAUTIOUS_DISK: f64 = 0.7;
+
 /// Steps whose times differ by less than this share count as equally fast.
 const EQUALLY_FAST: f64 = 0.002;
 
@@ -77,6 +81,8 @@ pub(crate) struct Choice {
     pub(crate) need: MemoryNeed,
     /// Seconds of an optimizer step, or of a run of each entry point if the plan decodes.
     pub(crate) seconds: f64,
+    /// The same with [`CAUTIOUS_DISK`]: what ways are compared by.
+    cautious_seconds: f64,
     /// Seconds of a micro-step that it waits for the disk.
     wait: f64,
     /// Bytes that a micro-step reads.
@@ -87,8 +93,9 @@ impl Choice {
     /// True if this is what to take rather than `other`.
     fn is_better_than(&self, other: &Choice) -> bool {
         let (fast, slow) = (1.0 - EQUALLY_FAST, 1.0 + EQUALLY_FAST);
-        self.seconds < other.seconds * fast
-            || (self.seconds <= other.seconds * slow && self.need.total() < other.need.total())
+        self.cautious_seconds < other.cautious_seconds * fast
+            || (self.cautious_seconds <= other.cautious_seconds * slow
+                && self.need.total() < other.need.total())
     }
 }
 
@@ -103,6 +110,15 @@ struct Variant<'f> {
     apply: f64,
     /// Without units and stream region.
     need: MemoryNeed,
+}
+
+/// Bytes of memory that a plan of `options` may take.
+pub(crate) fn budget(options: &CompileOptions) -> u64 {
+    let memory = options.target.with_guesses().memory_bytes;
+    match options.memory_budget {
+        0 => memory - (memory / 16).max(RESERVE_BYTES.min(memory / 2)),
+        bytes => bytes,
+    }
 }
 
 /// The search.
@@ -123,11 +139,10 @@ pub(crate) struct Planner<'o> {
 impl<'o> Planner<'o> {
     pub(crate) fn new(options: &'o CompileOptions) -> Self {
         let cost = CostModel::new(&options.target);
-        let memory = cost.target().memory_bytes;
-        let reserve = (memory / 16).max(RESERVE_BYTES.min(memory / 2));
-        let (budget, whose) = match options.memory_budget {
-            0 => (memory - reserve, format!("of the target's {memory}, with a reserve of {reserve}")),
-            bytes => (bytes, "given".to_owned()),
+        let (memory, budget) = (cost.target().memory_bytes, budget(options));
+        let whose = match options.memory_budget {
+            0 => format!("of the target's {memory}, with a reserve of {}", memory - budget),
+            _ => "given".to_owned(),
         };
         let remarks = vec![format!("memory budget: {budget} bytes, {whose}")];
         Self {
@@ -152,8 +167,7 @@ impl<'o> Planner<'o> {
         for blocks in 0..=blocks {
             let variant = self.variant(&fused, blocks, &base)?;
             let choices = self.choices(&variant);
-            // With all weights resident, more recomputation only costs time.
-            let all_resident = choices.iter().any(|choice| choice.residency.streamed_count() == 0);
+            let work = self.step_seconds(&variant, variant.steps.iter().sum(), 0.0);
             for choice in choices {
                 if best.as_ref().is_none_or(|best| choice.is_better_than(best)) {
                     best = Some(choice);
@@ -162,7 +176,8 @@ impl<'o> Planner<'o> {
             if blocks == 0 {
                 first.clone_from(&best);
             }
-            if all_resident {
+            // More recomputation is more work: it cannot be faster than this work without waiting.
+            if best.as_ref().is_some_and(|best| best.cautious_seconds <= work * (1.0 + EQUALLY_FAST)) {
                 break;
             }
         }
@@ -172,6 +187,21 @@ impl<'o> Planner<'o> {
         }
         self.fused.push(fused);
         Ok(())
+    }
+
+    /// True if a smaller micro-batch than those considered cannot be faster: the last neither recomputes nor waits, and
+    /// products of fewer rows reach less of the peak.
+    pub(crate) fn is_settled(&mut self) -> bool {
+        let Some((index, best)) = self.best.last() else { return false };
+        let settled = index + 1 == self.fused.len()
+            && best.blocks == 0
+            && best.cautious_seconds <= best.seconds
+            && best.wait <= 0.0;
+        if settled {
+            self.remarks
+                .push("smaller micro-batches: not considered, as nothing is recomputed or waits".to_owned());
+        }
+        settled
     }
 
     /// The best of all micro-batches, and what led to it.
@@ -269,14 +299,18 @@ impl<'o> Planner<'o> {
             weights.stays(&weights.reads(graph, &residency.streamed), &residency)?;
         }
         let stays = weights.stays(&weights.reads(&variant.graph, &residency.streamed), &residency)?;
-        let disk = self.cost.target().disk_bandwidth;
-        let (run, wait) = simulate(&variant.steps, &stays, &weights.tensors, disk);
         let read_bytes: u64 = stays.iter().map(|stay| weights.tensors[stay.tensor].bytes).sum();
+        let with = |disk: f64| {
+            let (run, wait) = simulate(&variant.steps, &stays, &weights.tensors, disk);
+            (self.step_seconds(variant, run, read_bytes as f64 / disk), wait)
+        };
+        let disk = self.cost.target().disk_bandwidth;
+        let ((seconds, wait), (cautious_seconds, _)) = (with(disk), with(disk * CAUTIOUS_DISK));
         let mut need = variant.need;
         need.stream = residency.stream_bytes();
         need.weights += residency.bytes(weights) - need.stream;
-        let seconds = self.step_seconds(variant, run, read_bytes as f64 / disk);
-        Some(Choice { blocks: variant.blocks, residency, need, seconds, wait, read_bytes })
+        let blocks = variant.blocks;
+        Some(Choice { blocks, residency, need, seconds, cautious_seconds, wait, read_bytes })
     }
 
     /// Seconds of an optimizer step whose micro-steps take `run`; the last has what windows are left, and reads as much.
@@ -325,7 +359,7 @@ fn describe(choice: &Choice, weights: &Weights) -> String {
     };
     format!(
         "{} blocks recomputed, {residency}: {:.3} s a step, of a micro-step {:.3} s waiting and {} bytes read; {} bytes at \
-         the peak, {} of them temporaries",
+         the peak, {} bytes of it temporaries",
         choice.blocks,
         choice.seconds,
         choice.wait,

@@ -5,6 +5,7 @@
 //! cannot be read is replaced by a modest guess: it moves tiles and budgets, never results.
 
 use crate::diagnosis::{SystemFiles, cgroup_memory_limit, diagnose};
+use crate::isa;
 use crate::topology::Topology;
 use gptjc_graphs::plan::Target;
 use gptjc_graphs::plan::target_file::{self, TargetFileError};
@@ -64,7 +65,7 @@ fn unmeasured() -> Target {
     let (sockets, threads) = (topology.sockets().max(1), topology.threads() as u32);
     Target {
         name: "host".to_owned(),
-        isa: "portable".to_owned(),
+        isa: isa::best().name().to_owned(),
         cores: threads,
         sockets: sockets as u32,
         numa_nodes_per_socket: (topology.numa_nodes() / sockets).max(1) as u32,

@@ -18,10 +18,14 @@ use std::collections::BTreeMap;
 
 const P: f64 = 0.05;
 
+/// The last block, which works on labelled rows but for its keys and values; its masks, of fewer rows, are those of the
+/// slots, which the op's own test shows. The tests here look at the blocks before it.
+const LAST_BLOCK: &str = "transformer.h.2.";
+
 /// A model with adapters everywhere; all projections but `fc_out` read `n_embd` lanes.
 fn options(n_embd: u64, p: f64, window_length: usize, windows: usize) -> CompileOptions {
     let model = ModelConfig {
-        n_layer: 2,
+        n_layer: 3,
         n_embd,
         n_head: 2,
         rotary_dim: 4,
@@ -62,7 +66,8 @@ impl Observed {
     fn new(options: &CompileOptions) -> Self {
         let mut interpreted = Interpreted::new(options, &random_model::tensors(options, 3));
         let graph = &mut interpreted.program.micro_step;
-        let is_dropout = |node: &&Node| matches!(node.op, Op::Dropout(_));
+        let is_dropout =
+            |node: &&Node| matches!(node.op, Op::Dropout(_)) && !node.module.starts_with(LAST_BLOCK);
         let dropouts: Vec<Node> = graph.nodes().map(|(_, node)| node).filter(is_dropout).cloned().collect();
         let mut sites: Vec<Site> = Vec::new();
         for (index, node) in dropouts.into_iter().enumerate() {
@@ -140,7 +145,7 @@ fn sample() -> Vec<(String, Vec<bool>)> {
     let mut sample = Vec::new();
     for (seed, step) in RUNS {
         let masks = observed.forward_masks(&windows, seed, step);
-        assert_eq!(masks.len(), 12, "a dropout for each of 6 adapters in 2 layers");
+        assert_eq!(masks.len(), 12, "a dropout for each of 6 adapters in 2 blocks");
         sample.extend(
             masks.into_iter().map(|(module, mask)| (format!("{module}, seed {seed}, step {step}"), mask)),
         );
@@ -205,7 +210,7 @@ fn the_gradient_has_the_mask_of_the_forward_pass() {
     let interpreted = Observed::new(&options);
     let masks = interpreted.masks(&windows.iter().collect::<Vec<_>>(), 7, 3);
     let backward: Vec<_> = masks.iter().filter(|(site, _)| site.backward).collect();
-    assert_eq!(backward.len(), 12, "a gradient of each of 6 adapters in 2 layers");
+    assert_eq!(backward.len(), 12, "a gradient of each of 6 adapters in 2 blocks");
     for (site, mask) in backward {
         let forward = &masks[&Site { backward: false, ..site.clone() }];
         // The last token of a window has no gradient, nor has the query of the first: they tell nothing.
@@ -264,7 +269,7 @@ fn gradients_with_masks_are_finite_differences() {
     let tensors = random_model::tensors(&options, 3);
     let mut interpreted = Interpreted::new(&options, &tensors);
     let gradients = interpreted.accumulate(&windows, 9, 4).gradients;
-    assert_eq!(gradients.len(), 24);
+    assert_eq!(gradients.len(), 36);
     let mut without = options.clone();
     without.lora.as_mut().unwrap().dropout = 0.0;
     let unmasked = Interpreted::new(&without, &tensors).accumulate(&windows, 9, 4).gradients;

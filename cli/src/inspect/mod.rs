@@ -9,7 +9,7 @@ pub(crate) mod json;
 mod numbers;
 pub(crate) mod text;
 
-use crate::flags::inspect::Show;
+use crate::flags::inspect::{EPOCHS, InspectJobFlags, LABELLED_SHARE, Show, WINDOWS};
 use gptjc_compiler::explain::{Group, Job, Report};
 use gptjc_graphs::plan::Plan;
 
@@ -41,8 +41,7 @@ impl<'p> View<'p> {
 }
 
 /// The job with these flags.
-pub(crate) fn job(flags: &crate::flags::inspect::InspectJobFlags) -> Job {
-    use crate::flags::inspect::{EPOCHS, LABELLED_SHARE, WINDOWS};
+pub(crate) fn job(flags: &InspectJobFlags) -> Job {
     Job {
         windows: flags.windows.unwrap_or(WINDOWS),
         epochs: flags.epochs.unwrap_or(EPOCHS),

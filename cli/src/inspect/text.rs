@@ -3,10 +3,10 @@
 mod tables;
 
 use super::View;
-use super::numbers::{bytes, bytes_per_second, flops_per_second, quantity, seconds};
+use super::numbers::{bytes, bytes_per_second, flops_per_second, quantity};
 use crate::error::CliError;
 use crate::flags::inspect::Show;
-use gptjc_compiler::explain::{PlanFacts, TargetFacts, trace};
+use gptjc_compiler::explain::{PlanFacts, Stage, TargetFacts, trace};
 use gptjc_graphs::graph::Graph;
 use gptjc_graphs::plan::text;
 use gptjc_graphs::text::{print, statement};
@@ -35,6 +35,7 @@ fn sections(view: &View<'_>, out: &mut String) -> fmt::Result {
         tables::prediction(report, out)?;
         tables::entries(report, out)?;
         tables::memory(&report.memory, out)?;
+        tables::planner(&report.planner, out)?;
     }
     if show.has_job() {
         tables::job(report, out)?;
@@ -45,6 +46,7 @@ fn sections(view: &View<'_>, out: &mut String) -> fmt::Result {
     if show.has(Show::Memory) {
         if !show.has(Show::Summary) {
             tables::memory(&report.memory, out)?;
+            tables::planner(&report.planner, out)?;
         }
         report.entries.iter().try_for_each(|entry| tables::arena(entry, &report.memory, out))?;
     }
@@ -60,7 +62,7 @@ fn sections(view: &View<'_>, out: &mut String) -> fmt::Result {
 fn graphs(view: &View<'_>, out: &mut String) -> Result<(), CliError> {
     let Some(entry) = view.graph_entry() else { return Ok(()) };
     let stages = trace(view.plan, entry).map_err(|source| CliError::Compile(source.into()))?;
-    let mut show = |part, title: &str, stage: Option<&gptjc_compiler::explain::Stage>| {
+    let mut show = |part, title: &str, stage: Option<&Stage>| {
         if let Some(stage) = stage.filter(|_| view.show.has(part)) {
             // Writing to a string does not fail.
             let _ = graph(view, title, &stage.graph, out);
@@ -75,11 +77,8 @@ fn graph(view: &View<'_>, title: &str, graph: &Graph, out: &mut String) -> fmt::
     writeln!(out, "; {title}")?;
     let Some(layer) = view.layer else { return out.write_str(&print(graph)) };
     writeln!(out, "; block {layer} of graph @{}", graph.name)?;
-    for (id, node) in graph.nodes().filter(|(_, node)| view.has_module(&node.module)) {
-        writeln!(out, "{}", statement(graph, id))?;
-        debug_assert!(!node.results.is_empty());
-    }
-    Ok(())
+    let mut nodes = graph.nodes().filter(|(_, node)| view.has_module(&node.module));
+    nodes.try_for_each(|(id, _)| writeln!(out, "{}", statement(graph, id)))
 }
 
 fn head(plan: &PlanFacts, out: &mut String) -> fmt::Result {
@@ -160,9 +159,4 @@ fn target(target: &TargetFacts, out: &mut String) -> fmt::Result {
         flops_per_second(target.peak_f32),
         flops_per_second(target.peak_bf16)
     )
-}
-
-/// Seconds in a column.
-fn time(value: f64) -> String {
-    seconds(value)
 }

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 fn compile(plan: &Path, more: &str) -> Run {
     let line = format!(
         "compile --model {{model}} --precision f32 --max_seq_length 16 --per_device_train_batch_size 2 --lora_alpha 54 \
-         --lora_dropout 0 --lora_target_modules q_proj,v_proj,k_proj,out_proj --memory-budget 64MiB -o {{plan}} {more}"
+         --lora_dropout 0 --lora_target_modules q_proj,v_proj,k_proj,out_proj --memory-budget 128MiB -o {{plan}} {more}"
     );
     gptjc(&line, &[("model", &golden("plain/model")), ("plan", plan)])
 }
@@ -106,28 +106,12 @@ fn a_plan_is_renewed_from_its_options() {
 }
 
 #[test]
-fn the_page_of_inspect() {
-    let directory = TempDir::new().unwrap();
-    let plan = directory.path().join("a.plan");
-    compile(&plan, "").ok();
-    let page = gptjc("inspect {plan}", &[("plan", &plan)]).ok().out;
-    // The target is this machine.
-    let page: Vec<&str> = page.lines().filter(|line| !line.starts_with("  target ")).collect();
-    insta::assert_snapshot!(page.join("\n"));
-    let steps = gptjc("inspect --steps {plan}", &[("plan", &plan)]).ok().out;
-    assert!(
-        steps.contains("= matmul-f32-portable ") && steps.contains("@ transformer.h.1.attn.q_proj"),
-        "{steps}"
-    );
-}
-
-#[test]
 fn a_reader_that_goes_away_is_no_error() {
     let directory = TempDir::new().unwrap();
     let plan = directory.path().join("a.plan");
     compile(&plan, "").ok();
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_gptjc"));
-    command.arg("inspect").arg("--steps").arg(&plan);
+    command.arg("inspect").args(["--show", "all"]).arg(&plan);
     let mut child =
         command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());

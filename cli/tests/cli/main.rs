@@ -3,10 +3,13 @@
 
 mod bad_input;
 mod bad_questions;
+mod bench;
 mod commands;
 mod common;
 mod doctor;
 mod export_merge;
+mod inspect;
 mod questions;
 mod reference_workflow;
+mod synth;
 mod tiny_model;

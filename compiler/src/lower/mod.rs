@@ -6,6 +6,7 @@
 
 mod buffers;
 mod partition;
+mod variants;
 
 use crate::CompileError;
 use crate::cost::{self, CostModel};
@@ -14,7 +15,7 @@ use buffers::{Assignment, BufferTable};
 use gptjc_graphs::entities::NodeId;
 use gptjc_graphs::graph::{Graph, Node};
 use gptjc_graphs::plan::{
-    ALIGNMENT, CompileOptions, EntryPoint, FORMAT_VERSION, KernelId, Memory, Plan, Step, Target,
+    ALIGNMENT, CompileOptions, EntryPoint, FORMAT_VERSION, Isa, KernelId, Memory, Plan, Step, Target,
 };
 
 /// Lowers the graphs of all entry points.
@@ -90,12 +91,14 @@ fn step(
     target: &Target,
     cost: &CostModel,
 ) -> Step {
+    // A target of another name was refused before any pass.
+    let isa = variants::choose(graph, node, target.isa.parse().unwrap_or(Isa::Portable));
     Step {
-        kernel: kernel_id(graph, node, target).to_string(),
+        kernel: kernel_id(graph, node, isa).to_string(),
         attributes: Step::encode_attributes(&node.op.attributes()),
         operands: node.operands.iter().map(|&value| assignment.buffer(value)).collect(),
         results: node.results.iter().map(|&value| assignment.buffer(value)).collect(),
-        partition: partition::of(graph, node, target),
+        partition: partition::of(graph, node, isa, target),
         module: node.module.clone(),
         flops: graph.node_flops(node),
         bytes: cost::bytes(graph, node),
@@ -104,8 +107,8 @@ fn step(
     }
 }
 
-/// The kernel of a node: its op, the floating-point types that it reads, and the target's instruction set.
-fn kernel_id(graph: &Graph, node: &Node, target: &Target) -> KernelId {
+/// The kernel of a node: its op, the floating-point types that it reads, and its instruction set.
+fn kernel_id(graph: &Graph, node: &Node, isa: Isa) -> KernelId {
     let mut dtypes: Vec<&str> = Vec::new();
     for dtype in node.operands.iter().map(|&operand| graph.ty(operand).dtype) {
         if dtype.is_float() && !dtypes.contains(&dtype.name()) {
@@ -113,5 +116,5 @@ fn kernel_id(graph: &Graph, node: &Node, target: &Target) -> KernelId {
         }
     }
     let dtype = if dtypes.is_empty() { "f32".to_owned() } else { dtypes.join("_") };
-    KernelId { op: node.op.name().to_owned(), dtype, isa: target.isa.clone() }
+    KernelId { op: node.op.name().to_owned(), dtype, isa: isa.name().to_owned() }
 }

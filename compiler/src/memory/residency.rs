@@ -162,9 +162,9 @@ impl Weights {
     }
 }
 
-/// `resident` of `units` stay, spread evenly.
+/// `resident` of `units` stay, spread evenly from the first on: that one ends a run and begins the next.
 fn spread(unit: usize, units: usize, resident: usize) -> bool {
-    (unit + 1) * resident / units > unit * resident / units
+    unit * resident % units < resident
 }
 
 /// The first `resident` units stay.

@@ -157,7 +157,9 @@ pub fn simulate(steps: &[f64], stays: &[Stay], tensors: &[Tensor], disk_bandwidt
         seconds = end - start;
         (start, previous) = (end, finished);
     }
-    (seconds, (seconds - work).max(0.0))
+    // Sums of many steps differ in their last digits.
+    let wait = seconds - work;
+    if wait > work * 1e-9 { (seconds, wait) } else { (work, 0.0) }
 }
 
 /// Bytes of one slot for units of these tensors, and the tensors' offsets in it.
@@ -209,10 +211,11 @@ mod tests {
         let tensors = tensors(4);
         let stays = plan_stays(&tensors, &reads(&[0, 1, 2, 3, 3, 2, 1, 0]), 2, 4096).unwrap();
         let (seconds, wait) = simulate(&[1.0; 8], &stays, &tensors, 4096.0 / 0.25);
-        assert!((seconds - 8.0).abs() < 1e-9 && wait < 1e-9, "{seconds} {wait}");
+        // All but that of unit 0, which the last step reads where the first of the next run will.
+        assert!((seconds - 8.25).abs() < 1e-9 && (wait - 0.25).abs() < 1e-9, "{seconds} {wait}");
         // Six loads of two seconds each: the disk is the bottleneck.
         let (seconds, wait) = simulate(&[1.0; 8], &stays, &tensors, 4096.0 / 2.0);
-        assert!(seconds >= 12.0 && seconds < 16.0 && (seconds - wait - 8.0).abs() < 1e-9, "{seconds} {wait}");
+        assert!((12.0..16.0).contains(&seconds) && (seconds - wait - 8.0).abs() < 1e-9, "{seconds} {wait}");
         // With one slot nothing is read while its unit is at work.
         let stays = plan_stays(&tensors, &reads(&[0, 1, 2, 3, 3, 2, 1, 0]), 1, 4096).unwrap();
         let (seconds, _) = simulate(&[1.0; 8], &stays, &tensors, 4096.0);

@@ -361,3 +361,61 @@ impl<'t, F: Real> Dropped<'t, F> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shape::Dim;
+
+    fn matrix(rows: impl Into<Dim>, columns: usize) -> TensorType {
+        TensorType::f32([rows.into(), columns.into()])
+    }
+
+    fn types(operands: &[TensorType]) -> Vec<&TensorType> {
+        operands.iter().collect()
+    }
+
+    #[test]
+    fn lower_halves_take_masks_if_anything_is_dropped() {
+        let (x, low) = (matrix(Dim::slots(6), 5), matrix(Dim::slots(6), 2));
+        let op = AdapterDown { members: 2, p: 0.5, sites: vec![3, 4] };
+        assert_eq!(AdapterDown::from_attributes(&op.attributes()), Ok(op.clone()));
+        let (table, counter) =
+            (TensorType::i32([Dim::windows(2), 2.into()]), TensorType::i32([Dim::fixed(4)]));
+        let mut operands = vec![x, matrix(2, 5), matrix(2, 5), table, counter];
+        assert_eq!(op.infer(&types(&operands)), Ok(vec![low.clone(), low.clone()]));
+        let results = [low.clone(), low];
+        assert_eq!(op.flops(&types(&operands), &types(&results)), 2 * 6 * 5 * (2 * 2 + 1));
+        let plain = AdapterDown { p: 0.0, sites: vec![], ..op.clone() };
+        assert_eq!(plain.infer(&types(&operands)).unwrap_err().to_string(), "expected 3 operands, found 5");
+        assert_eq!(plain.flops(&types(&operands[..3]), &types(&results)), 2 * 6 * 5 * 2 * 2);
+        operands[2] = matrix(3, 5);
+        let error = op.infer(&types(&operands)).unwrap_err().to_string();
+        assert_eq!(error, "operand 2: expected f32[2, 5], found f32[3, 5]");
+    }
+
+    #[test]
+    fn gradients_have_the_work_of_their_products() {
+        let slots = Dim::slots(6);
+        let op = AdapterUpGrad { members: 1, scale: 2.0 };
+        let operands = [matrix(slots, 7), matrix(7, 2)];
+        let results = op.infer(&types(&operands)).unwrap();
+        assert_eq!(results, [matrix(slots, 2)]);
+        assert_eq!(op.flops(&types(&operands), &types(&results)), 2 * 6 * 7 * 2 + 6 * 2);
+        let error = op.infer(&types(&[matrix(slots, 7), matrix(6, 2)])).unwrap_err().to_string();
+        assert_eq!(error, "operand 1: expected f32[7, 2], found f32[6, 2]");
+
+        let op = AdapterGrad { members: 1, scale: 2.0, p: 0.0, sites: vec![] };
+        assert_eq!(AdapterGrad::from_attributes(&op.attributes()), Ok(op.clone()));
+        let table = TensorType::i32([Dim::windows(3), 2.into()]);
+        let operands = [matrix(slots, 5), matrix(slots, 7), matrix(slots, 2), matrix(slots, 2), table];
+        let results = op.infer(&types(&operands)).unwrap();
+        let gradient = |n: usize, k: usize| TensorType::f32([Dim::windows(3), n.into(), k.into()]);
+        assert_eq!(results, [gradient(2, 5), gradient(7, 2)]);
+        assert_eq!(op.flops(&types(&operands), &types(&results)), 2 * 6 * 2 * (5 + 7) + 6 * 2);
+        let mut other = operands.to_vec();
+        other[3] = matrix(slots, 3);
+        let error = op.infer(&types(&other)).unwrap_err().to_string();
+        assert_eq!(error, "operand 3: expected f32[slots:6, 2], found f32[slots:6, 3]");
+    }
+}

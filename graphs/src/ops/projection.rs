@@ -407,3 +407,6 @@ fn base_product<F: Real>(
     }
     Ok(sum)
 }
+
+#[cfg(test)]
+mod tests;

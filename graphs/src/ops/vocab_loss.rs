@@ -131,3 +131,34 @@ impl Operation for VocabLoss {
         &[]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shape::Dim;
+
+    #[test]
+    fn a_chunk_of_logits_is_the_workspace() {
+        let op = VocabLoss { chunk: 2, gradient: true, dtype: DType::Bf16 };
+        assert_eq!(VocabLoss::from_attributes(&op.attributes()), Ok(op.clone()));
+        let h = TensorType::f32([Dim::rows(5), 3.into()]);
+        let (w, bias) = (TensorType::f32([7.into(), 3.into()]), TensorType::f32([Dim::fixed(7)]));
+        let labels = TensorType::i32([Dim::rows(5)]);
+        let operands = [&h, &w, &bias, &labels];
+        let results = op.infer(&operands).unwrap();
+        assert_eq!(results, [TensorType::f32([Dim::rows(5)]), h.clone()]);
+        let results: Vec<_> = results.iter().collect();
+        assert_eq!(op.workspace(&operands, &results), [TensorType::f32([2.into(), 7.into()])]);
+        let large = VocabLoss { chunk: 100, ..op.clone() };
+        assert_eq!(large.workspace(&operands, &results), [TensorType::f32([5.into(), 7.into()])]);
+        // Two products; bias, loss and gradient of each logit; what each row has.
+        assert_eq!(op.flops(&operands, &results), 2 * (2 * 5 * 7 * 3) + 5 * 7 * (1 + 3 + 2) + 5 * (3 + 1));
+        let alone = VocabLoss { gradient: false, ..op.clone() };
+        assert_eq!(alone.infer(&operands), Ok(vec![TensorType::f32([Dim::rows(5)])]));
+        assert_eq!(alone.flops(&operands, &results[..1]), 2 * 5 * 7 * 3 + 5 * 7 * (1 + 3) + 5 * 3);
+        let error = VocabLoss { chunk: 0, ..op.clone() }.infer(&operands).unwrap_err().to_string();
+        assert_eq!(error, "attribute `chunk` = 0: at least one row is in a chunk");
+        let error = op.infer(&[&h, &bias, &bias, &labels]).unwrap_err().to_string();
+        assert_eq!(error, "operand 1: expected a floating-point tensor of rank 2, found f32[7]");
+    }
+}

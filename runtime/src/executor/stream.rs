@@ -199,8 +199,8 @@ impl Sessions {
 
     /// The run of `entry` that began with `before` is whole.
     pub(super) fn end_run(&mut self, entry: usize, before: Before, loads: u64) {
-        if loads > 0 {
-            self.current = Some((entry, before.loads / loads + 1));
+        if let Some(runs) = before.loads.checked_div(loads) {
+            self.current = Some((entry, runs + 1)); // an entry point without loads has no session
         }
     }
 }

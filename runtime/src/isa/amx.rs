@@ -1,6 +1,6 @@
 //! Matrix tiles: detection, and the permission that the system gives a process.
 
-use super::Avx512Bf16;
+use super::{Avx512, Avx512Bf16};
 
 /// Proof of AMX tiles and their products of bf16, besides [`Avx512Bf16`], and of the permission to use them.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +14,11 @@ impl Amx {
         #[cfg(not(all(target_arch = "x86_64", target_os = "linux", not(miri))))]
         let usable = false && Avx512Bf16::detect().is_some();
         usable.then_some(Self(()))
+    }
+
+    /// What it includes.
+    pub fn avx512(self) -> Avx512 {
+        Avx512(())
     }
 }
 

@@ -274,7 +274,14 @@ pub fn bind(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
 
 /// The variants that use vector instructions by name. An op that is not here has none.
 fn bind_vector(call: &Call, isa: Isa) -> Result<Box<dyn Kernel>, KernelError> {
-    attention::bind_vector(call, isa).unwrap_or_else(|| row_arithmetic::bind_vector(call, isa))
+    match call.kernel.op.as_str() {
+        "matmul" => matmul::vector::bind_matmul(call, isa),
+        "window_matmul" => matmul::vector::bind_window(call, isa),
+        "projection" => projection::vector::bind_forward(call, isa),
+        "projection_grad" => projection::vector::bind_grad(call, isa),
+        "vocab_loss" => vocab_loss::vector::bind(call, isa),
+        _ => attention::bind_vector(call, isa).unwrap_or_else(|| row_arithmetic::bind_vector(call, isa)),
+    }
 }
 
 fn bind_portable(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {

@@ -30,6 +30,11 @@ impl Blocks {
         self.columns.map_or(usize::from(columns > 0), |size| columns.div_ceil(size))
     }
 
+    /// Most columns of a tile of a matrix of `columns` columns.
+    pub(crate) fn most_columns(self, columns: usize) -> usize {
+        self.columns.map_or(columns, |size| size.min(columns))
+    }
+
     /// Tiles of a matrix of these sizes.
     pub(crate) fn count(self, rows: usize, columns: usize) -> usize {
         self.row_tiles(rows) * self.column_tiles(columns)

@@ -6,9 +6,11 @@ use super::gelu::Gelu;
 use super::layer_norm::LayerNorm;
 use super::optimizer::Optimizer;
 use super::rotary::Rotary;
+use super::simd::Simd;
 use super::{Call, Kernel, KernelError};
 use super::{
-    cross_entropy, dropout, elementwise, embedding, gelu, layer_norm, optimizer, rotary, rows, window,
+    adapter, cross_entropy, dropout, elementwise, embedding, gelu, layer_norm, optimizer, rotary, rows,
+    window,
 };
 use crate::isa;
 use gptjc_graphs::plan::Isa;
@@ -30,12 +32,24 @@ pub(super) fn bind_vector(call: &Call, isa: Isa) -> Result<Box<dyn Kernel>, Kern
     match isa {
         Isa::Portable => bind(call, super::Portable),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => bind(call, isa::Avx2::detect().ok_or_else(missing)?),
+        Isa::Avx2 => bind_simd(call, isa::Avx2::detect().ok_or_else(missing)?),
         // Nothing element by element is gained from products of pairs or tiles.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx => bind(call, isa::Avx512::detect().ok_or_else(missing)?),
+        Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx => {
+            bind_simd(call, isa::Avx512::detect().ok_or_else(missing)?)
+        }
         #[cfg(not(target_arch = "x86_64"))]
         Isa::Avx2 | Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx => Err(missing()),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn bind_simd(call: &Call, s: impl Simd) -> Result<Box<dyn Kernel>, KernelError> {
+    match call.kernel.op.as_str() {
+        "adapter_down" => adapter::bind_down_vector(call, s),
+        "adapter_up_grad" => adapter::bind_up_grad_vector(call, s),
+        "adapter_grad" => adapter::bind_grad_vector(call, s),
+        _ => bind(call, s),
     }
 }
 

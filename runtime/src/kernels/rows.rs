@@ -63,7 +63,7 @@ mod tests {
             let extents = batch.extents();
             Case::new(ops::GatherRows, extents, vec![x, labelled.clone()]).tile(rows, 0).vector().check_exact();
             let position = batch.indices(slots, 9);
-            Case::new(ops::GatherRows, extents, vec![position, labelled.clone()]).tile(rows, 0).check_exact();
+            Case::new(ops::GatherRows, extents, vec![position, labelled.clone()]).tile(rows, 0).vector().check_exact();
             let scatter = ops::ScatterRows { slots: slots.bound };
             Case::new(scatter, extents, vec![y, labelled]).tile(rows, 0).vector().check_exact();
         }

@@ -51,8 +51,10 @@ pub(crate) struct Case {
     pub(crate) partition: Partition,
     /// Instruction set of the kernel.
     pub(crate) isa: Isa,
-    /// Variants that are held against the op; those with vectors are one rounding class.
+    /// Variants that are held against the op.
     variants: &'static [Isa],
+    /// Those with pairs round otherwise than the others with vectors, which are one class.
+    pairs: bool,
 }
 
 /// Aligned as the compiler aligns buffers.
@@ -116,6 +118,7 @@ impl Case {
             partition,
             isa: Isa::Portable,
             variants: &[Isa::Portable],
+            pairs: false,
         }
     }
 
@@ -128,6 +131,13 @@ impl Case {
     /// Asks for the variants with vectors as well.
     pub(crate) fn vector(mut self) -> Self {
         self.variants = &[Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16];
+        self
+    }
+
+    /// Asks for the variants of a matrix product: with pairs, if both factors are bf16.
+    pub(crate) fn product(mut self, pairs: bool) -> Self {
+        self.variants = if pairs { &Isa::ALL } else { &[Isa::Portable, Isa::Avx2, Isa::Avx512] };
+        self.pairs = pairs;
         self
     }
 
@@ -186,7 +196,8 @@ impl Case {
                 continue;
             }
             let found = Case { isa, ..self.clone() }.check_variant(&bounds);
-            if isa > Isa::Portable {
+            let own_bits = isa == Isa::Portable || self.pairs && isa >= Isa::Avx512Bf16;
+            if !own_bits {
                 let (first, expected) = of_vectors.get_or_insert_with(|| (isa, found.clone()));
                 assert!(found == *expected, "{:?}: other bits with {isa} than with {first}", self.op);
             }

@@ -7,9 +7,15 @@ use gptjc_graphs::text::parse_all;
 use std::collections::BTreeSet;
 use std::fs;
 
-/// Ops whose results nothing differentiates, with their family's stem: the end of a step, and what only gradients use.
-const WITHOUT_GRADIENT: [&str; 18] = [
+/// Ops whose results nothing differentiates: the end of a step, what only gradients use, and what fusion makes after
+/// them.
+const WITHOUT_GRADIENT: [&str; 26] = [
     "adamw",
+    "adapter_down",
+    "adapter_grad",
+    "adapter_up_grad",
+    "attention",
+    "attention_grad",
     "cache_store",
     "cached_mix",
     "cached_scores",
@@ -21,10 +27,13 @@ const WITHOUT_GRADIENT: [&str; 18] = [
     "layer_norm_grad",
     "layer_norm_param_grad",
     "masked_softmax_grad",
+    "projection",
+    "projection_grad",
     "segment_mix_transposed",
     "sum_squares",
     "tree_accumulate",
     "tree_finish",
+    "vocab_loss",
     "window_matmul",
     "window_sum",
 ];

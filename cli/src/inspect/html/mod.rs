@@ -33,7 +33,7 @@ pub(crate) fn render(view: &View<'_>) -> String {
         streams::write(view, entry, &mut body);
         roofline::write(view, entry, &mut body);
         passes::write(view, &mut body);
-        graph::write(view, entry, &mut body);
+        graph::write(entry, &mut body);
         steps::write(entry, &mut body);
         job::write(view, &mut body);
         header::write_facts(view, &mut body);

@@ -9,10 +9,12 @@
 mod portable;
 #[cfg(test)]
 mod tests;
+mod vector;
 
 use super::blocks::Blocks;
 use super::dropout::Masks;
 use super::elementwise::leading;
+use super::simd::Simd;
 use super::{Call, Kernel, KernelError, View};
 use gptjc_graphs::dtype::DType::{Bf16, F32, I32};
 use gptjc_graphs::layout::{
@@ -238,4 +240,19 @@ pub(super) fn bind_grad(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
         Bf16 => Ok(portable::grad::<bf16>(bound)),
         I32 => Err(call.refuse("integers as its dy")),
     }
+}
+
+/// Binds `adapter_down` with vectors.
+pub(super) fn bind_down_vector(call: &Call, s: impl Simd) -> Result<Box<dyn Kernel>, KernelError> {
+    Ok(vector::down(Down::new(call)?, s))
+}
+
+/// Binds `adapter_up_grad` with vectors.
+pub(super) fn bind_up_grad_vector(call: &Call, s: impl Simd) -> Result<Box<dyn Kernel>, KernelError> {
+    Ok(vector::up_grad(UpGrad::new(call)?, s))
+}
+
+/// Binds `adapter_grad` with vectors.
+pub(super) fn bind_grad_vector(call: &Call, s: impl Simd) -> Result<Box<dyn Kernel>, KernelError> {
+    Ok(vector::grad(Grad::new(call)?, s))
 }

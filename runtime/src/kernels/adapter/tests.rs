@@ -64,7 +64,7 @@ impl Group {
         batch: &Batch,
         operands: Vec<(gptjc_graphs::shape::TensorType, gptjc_graphs::interp::Tensor<f64>)>,
     ) -> Case {
-        Case::new(op, batch.extents(), operands).tile(self.tile.0, self.tile.1)
+        Case::new(op, batch.extents(), operands).tile(self.tile.0, self.tile.1).vector()
     }
 
     fn down(&self, of_x: DType) -> Case {

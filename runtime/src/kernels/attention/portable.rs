@@ -1,7 +1,7 @@
 //! Attention in plain loops, query by query.
 
 use super::super::View;
-use super::super::rotary::rotary_row;
+use super::super::rotary::Rotary;
 use super::super::segment_matmul::{add_scaled, scores_row};
 use super::shape::{Backward, Forward, Inputs, Unit, load, store};
 use super::{KEY_TILE, Variant};
@@ -26,7 +26,7 @@ unsafe fn load_rotated(inputs: &Inputs, view: &View, row: usize, slot: usize, he
     unsafe {
         load(view, inputs.elements(row, head), out);
         let [sin, cos] = inputs.angles(slot);
-        rotary_row(out, 1, sin, cos, 1.0);
+        super::super::Portable.rotate(out, 1, sin, cos, 1.0, &mut []);
     }
 }
 
@@ -174,7 +174,7 @@ unsafe fn store_rotated_back(
     // SAFETY: the caller's promise.
     unsafe {
         let [sin, cos] = inputs.angles(slot);
-        rotary_row(x, 1, sin, cos, -1.0);
+        super::super::Portable.rotate(x, 1, sin, cos, -1.0, &mut []);
         store(x, view, inputs.elements(row, head));
     }
 }

@@ -24,7 +24,7 @@ pub(super) const ROWS: usize = 1024;
 
 /// Most columns whose right panels are packed together; more are computed one part after the other. The compiler asks for
 /// fewer where the second-level cache is small.
-pub(super) const COLUMNS: usize = 512;
+pub(crate) const COLUMNS: usize = 512;
 
 /// Elements of a cache line: what alignment may cost.
 pub(super) const LINE: usize = 16;

@@ -46,7 +46,35 @@ use gptjc_graphs::plan::Isa;
 use half::bf16;
 use std::ops::Range;
 
-pub(crate) use blocking::scratch_elements;
+pub(crate) use blocking::{COLUMNS as MOST_COLUMNS, scratch_elements};
+
+/// `$with` for `$simd`, the token of the vectors that the engine's instruction set includes.
+macro_rules! with_simd {
+    ($engine:expr, $simd:ident => $with:expr) => {
+        match $engine {
+            #[cfg(target_arch = "x86_64")]
+            $crate::kernels::gemm::Engine::Avx2($simd) => $with,
+            #[cfg(target_arch = "x86_64")]
+            $crate::kernels::gemm::Engine::Avx512($simd) => $with,
+            #[cfg(target_arch = "x86_64")]
+            $crate::kernels::gemm::Engine::Avx512Bf16(token) => {
+                let $simd = token.avx512();
+                $with
+            }
+            #[cfg(target_arch = "x86_64")]
+            $crate::kernels::gemm::Engine::Amx(token) => {
+                let $simd = token.avx512();
+                $with
+            }
+            #[cfg(test)]
+            $crate::kernels::gemm::Engine::Software(_) => {
+                let $simd = $crate::kernels::simd::Software;
+                $with
+            }
+        }
+    };
+}
+pub(crate) use with_simd;
 
 /// A matrix's memory.
 #[derive(Clone, Copy, Debug)]

@@ -5,6 +5,7 @@
 //! are: a block of the sum starts from the f32 partial result of the block before.
 
 pub(super) mod portable;
+pub(super) mod vector;
 
 use super::blocks::Blocks;
 use super::elementwise::leading;
@@ -93,11 +94,16 @@ fn boxed<A: Factor, B: Factor>(call: &Call, layout: Layout) -> Result<Box<dyn Ke
     Ok(Box::new(Matmul::<A, B> { a, b, y, layout, blocks, factors: PhantomData }))
 }
 
-pub(super) fn bind_matmul(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
-    let [a, b] = call.operands()?;
+/// Sizes and form of the product of `a` and `b`.
+fn matmul_layout(call: &Call, a: &View, b: &View) -> Result<Layout, KernelError> {
     let (inner, transposed) = (a.row_elements(), call.word("form", "nt or nn")? == "nt");
     let columns = if transposed { b.ty().dims[0].bound } else { b.ty().dims[1].bound };
-    let layout = Layout { inner, columns, transposed };
+    Ok(Layout { inner, columns, transposed })
+}
+
+pub(super) fn bind_matmul(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
+    let [a, b] = call.operands()?;
+    let layout = matmul_layout(call, &a, &b)?;
     with_factors!(call, (a.ty().dtype, b.ty().dtype), boxed, call, layout)
 }
 

@@ -77,7 +77,9 @@ impl Group {
             activation: if self.rows { F32 } else { dtype },
         };
         let operands = ProjectionOperands { x, members, residuals }.join();
-        Case::new(op, batch.extents(), operands).tile(self.tile.0, self.tile.1)
+        Case::new(op, batch.extents(), operands)
+            .tile(self.tile.0, self.tile.1)
+            .product((of_x, of_w) == (Bf16, Bf16))
     }
 
     /// Of these types of dy and weights; with an activation before it, if a bit says so, whose operand has `dtype`, as
@@ -109,7 +111,9 @@ impl Group {
             dtype,
         };
         let operands = ProjectionGradOperands { members, masks, u, residuals }.join();
-        Case::new(op, batch.extents(), operands).tile(self.tile.0, self.tile.1)
+        Case::new(op, batch.extents(), operands)
+            .tile(self.tile.0, self.tile.1)
+            .product((of_dy, of_w) == (Bf16, Bf16))
     }
 }
 

@@ -101,7 +101,6 @@ impl Simd for Avx2 {
         fn load_words(x: &[u32; LANES]) -> [__m256i; 2] {
             [_mm256_loadu_si256(x.as_ptr().cast()), _mm256_loadu_si256(x[HALF..].as_ptr().cast())]
         }
-        #[cfg(test)]
         fn words(x: [__m256i; 2]) -> [u32; LANES] {
             let mut lanes = [0; LANES];
             _mm256_storeu_si256(lanes.as_mut_ptr().cast(), x[0]);

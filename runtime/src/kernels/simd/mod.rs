@@ -120,7 +120,6 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// The numbers in memory.
     fn load_words(self, x: &[u32; LANES]) -> Self::Words;
     /// The lanes.
-    #[cfg(test)]
     fn words(self, x: Self::Words) -> [u32; LANES];
     /// `a + b`, modulo 2^32.
     fn add_words(self, a: Self::Words, b: Self::Words) -> Self::Words;

@@ -11,6 +11,7 @@
 mod portable;
 #[cfg(test)]
 mod tests;
+pub(super) mod vector;
 
 use super::blocks::Blocks;
 use super::elementwise::leading;

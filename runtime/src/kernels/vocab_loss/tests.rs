@@ -24,7 +24,9 @@ impl Sizes {
             batch.f32(&[vocabulary]),
             batch.indices(rows, self.vocabulary),
         ];
+        let rounded = of_h == Bf16 || (gradient && dtype == Bf16);
         Case::new(VocabLoss { chunk: self.chunk, gradient, dtype }, batch.extents(), operands)
+            .product(rounded && of_w == Bf16)
     }
 
     /// Bounds of the loss and of the gradient. Weights and h are at most 1.
