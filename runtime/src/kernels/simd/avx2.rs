@@ -33,6 +33,8 @@ macro_rules! halves {
 }
 
 impl Simd for Avx2 {
+    const REGISTERS: usize = 8;
+
     type Floats = [__m256; 2];
     type Doubles = [__m256d; 4];
     type Words = [__m256i; 2];

@@ -19,6 +19,8 @@ macro_rules! instructions {
 }
 
 impl Simd for Avx512 {
+    const REGISTERS: usize = 32;
+
     type Floats = __m512;
     type Doubles = [__m512d; 2];
     type Words = __m512i;

@@ -57,6 +57,9 @@ impl<R, F: FnOnce() -> R> Body for Closure<F> {
 
 /// The arithmetic of vectors of [`LANES`] numbers, by an instruction set that the token proves.
 pub(crate) trait Simd: Copy + Send + Sync + 'static {
+    /// Vectors that registers hold.
+    const REGISTERS: usize;
+
     /// f32 numbers.
     type Floats: Copy;
     /// f64 numbers, as many.

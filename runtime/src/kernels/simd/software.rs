@@ -9,6 +9,8 @@ use std::array::from_fn;
 pub(crate) struct Software;
 
 impl Simd for Software {
+    const REGISTERS: usize = 32;
+
     type Floats = [f32; LANES];
     type Doubles = [f64; LANES];
     type Words = [u32; LANES];
