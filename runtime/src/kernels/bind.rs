@@ -84,6 +84,7 @@ impl Call {
     ///
     /// # Errors
     /// As [`views`](Self::views).
+    #[allow(clippy::type_complexity, reason = "a type for it would hide what it is made of")]
     pub fn views_of_queries<const N: usize, const M: usize>(
         &self,
         operands: [DType; N],
