@@ -51,6 +51,7 @@ impl<'v> Dot<'v> {
         self.graph.nodes.iter().enumerate().filter(move |(_, node)| view.has_module(&node.module))
     }
 
+    #[allow(clippy::type_complexity, reason = "nodes by module by block, as the clusters nest")]
     fn write(&self, name: &str, out: &mut String) -> fmt::Result {
         writeln!(out, "digraph {} {{\n{STYLE}", quoted(name))?;
         let mut blocks: BTreeMap<Group, BTreeMap<&str, Vec<(usize, &GraphNode)>>> = BTreeMap::new();

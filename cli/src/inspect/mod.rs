@@ -31,7 +31,7 @@ impl<'p> View<'p> {
     /// Entry points whose graphs are shown: the one asked for, or the one that trains, or the last.
     pub(crate) fn graph_entry(&self) -> Option<&'p str> {
         let names = || self.plan.entries.iter().map(|entry| entry.name.as_str());
-        self.entry.or_else(|| names().find(|&name| name == "micro_step")).or_else(|| names().last())
+        self.entry.or_else(|| names().find(|&name| name == "micro_step")).or_else(|| names().next_back())
     }
 
     /// True if a node of `module` is shown.

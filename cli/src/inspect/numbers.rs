@@ -65,7 +65,7 @@ pub(super) fn seconds(value: f64) -> String {
 /// A share, in percent.
 pub(super) fn percent(share: f64) -> String {
     match share * 100.0 {
-        none if none == 0.0 => "0 %".to_owned(),
+        0.0 => "0 %".to_owned(),
         little if little < 0.05 => "<0.1 %".to_owned(),
         part => format!("{part:.1} %"),
     }

@@ -28,9 +28,9 @@ pub(super) fn px(value: f64) -> String {
 
 /// A section of the page.
 pub(super) fn section(out: &mut String, id: &str, title: &str, lead: &str, body: &str) {
-    let _ = write!(
+    let _ = writeln!(
         out,
-        "<section id=\"{id}\"><h2>{title}</h2>{}{body}</section>\n",
+        "<section id=\"{id}\"><h2>{title}</h2>{}{body}</section>",
         if lead.is_empty() { String::new() } else { format!("<p class=\"lead\">{lead}</p>") }
     );
 }

@@ -256,11 +256,11 @@ impl<'e> Map<'e> {
             x if x > WIDTH * 0.75 => (x - 8.0, "r"),
             x => (x + 8.0, ""),
         };
-        let _ = write!(
+        let _ = writeln!(
             svg,
             "<path class=\"live\" d=\"{path}\"/><text class=\"r\" x=\"{}\" y=\"{}\" dy=\"4\">0 B</text><text class=\"r\" \
              x=\"{}\" y=\"{}\" dy=\"4\">{}</text><circle class=\"peakdot\" cx=\"{}\" cy=\"{}\" r=\"3.5\"/><text \
-             class=\"line {anchor}\" x=\"{}\" y=\"{}\">most live: step {peak}</text>\n",
+             class=\"line {anchor}\" x=\"{}\" y=\"{}\">most live: step {peak}</text>",
             LEFT - 8.0,
             px(top + CURVE),
             LEFT - 8.0,

@@ -170,7 +170,7 @@ fn segments_around_the_tiles() {
 fn a_slot_in_two_segments_panics_and_is_not_written_twice() {
     let extents = Extents { slots: 2, rows: 0, windows: 1, segments: 2 };
     let mut batch = Batch::new(0, 1);
-    (batch.windows, batch.segments) = (vec![0..2], vec![0..1, 1..2]);
+    (batch.windows, batch.segments) = (std::iter::once(0..2).collect(), vec![0..1, 1..2]);
     let shape = Shape { heads: 1, lanes: 2, pairs: 1, window: 2, labelled: false, dtype: F32 };
     let mut operands = shape.operands(&mut batch);
     operands[7].1 = Tensor::int([2, 2], vec![0, 2, 1, 1]);

@@ -76,7 +76,7 @@ proptest! {
             bounds.iter_mut().flatten().for_each(|bound| *bound *= 11.0 * U);
             bounds
         });
-        let operands = vec![dy, x, weight, mean, rstd, batch.f32(&dims)];
+        let operands = [dy, x, weight, mean, rstd, batch.f32(&dims)];
         for count in [5, 6] {
             let case = Case::new(ops::LayerNormGrad, batch.extents(), operands[..count].to_vec());
             case.tile(rows, 0).vector().check(|case, expected| {

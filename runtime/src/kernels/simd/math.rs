@@ -15,7 +15,7 @@ const LN_2: [f32; 2] = [std::f32::consts::LN_2, -1.904_654_3e-9];
 
 /// Minimax polynomial q, ascending, of e^r = 1 + r + r² q(r) for |r| up to (ln 2) / 2, relative error 3.1e-9 (by Remez's
 /// algorithm).
-const EXP: [f32; 5] = [0.499_999_93, 0.166_665_2, 0.041_668_388, 0.008_368_717, 0.001_381_46];
+const EXP: [f32; 5] = [0.499_999_93, 0.166_665_2, 0.041_668_39, 0.008_368_717, 0.001_381_46];
 
 const ROOT_2_OVER_PI: f32 = 0.797_884_6;
 const CUBIC: f32 = 0.044_715;
