@@ -5,7 +5,7 @@ use crate::console::Console;
 use crate::error::CliError;
 use crate::settings;
 use gptjc_graphs::models::gptj::names::Projection;
-use gptjc_graphs::plan::{CompileOptions, Isa, LoraOptions, ModelConfig, Precision, Target};
+use gptjc_graphs::plan::{CompileOptions, Isa, LoraOptions, ModelConfig, Packing, Precision, Target};
 use gptjc_runtime::bench::isolated::Inputs;
 use gptjc_runtime::data::window::{Window, WindowLimits};
 use gptjc_runtime::isa;
@@ -88,6 +88,7 @@ fn training(model: ModelConfig, precision: Precision, with_adapters: bool) -> Co
     let target = Target { isa: Isa::Portable.name().to_owned(), cores: 2, ..Target::default() };
     let mut options = settings::defaults(model, target.with_guesses(), None);
     options.precision = precision.into();
+    options.packing = Packing::Segments.into();
     options.max_seq_length = WINDOW as u64;
     options.micro_batch = WINDOWS;
     (options.per_device_train_batch_size, options.step_windows) = (WINDOWS, WINDOWS);

@@ -57,7 +57,8 @@ fn a_step_is_measured_and_traced() {
     let page: Value = serde_json::from_str(&gptjc(line, &[("trace", &trace)]).ok().out).unwrap();
     assert_eq!((page["tokens"].as_u64(), page["rounds"].as_array().unwrap().len()), (Some(48), 2));
     let labelled = page["labelled"].as_u64().unwrap();
-    assert!(labelled > 20 && labelled < 40, "{page}");
+    // Segments of 5, 5, 5 and 1 slots: the last slot of each has nothing to predict, and half of the other 36 a label.
+    assert!(labelled > 10 && labelled < 26, "{page}");
     for key in ["tokens_per_second", "work_gflop", "peak_bytes", "loss"] {
         assert!(page[key].as_f64().unwrap() > 0.0, "{key} of {page}");
     }
