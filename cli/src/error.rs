@@ -156,6 +156,15 @@ pub(crate) enum CliError {
     /// Rows that cannot be scored.
     #[error("cannot compare the merged model")]
     Answer(#[source] Cause),
+    /// A self-test that cannot be run.
+    #[error("cannot test the kernels")]
+    SelfTest(#[source] Cause),
+    /// A measurement that cannot be made.
+    #[error("cannot measure")]
+    Bench(#[source] Cause),
+    /// A checkpoint that is not made.
+    #[error("cannot make the checkpoint")]
+    Synth(#[source] Cause),
     /// A result that JSON cannot hold.
     #[error("cannot write the result as JSON")]
     Json(#[source] Cause),

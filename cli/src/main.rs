@@ -25,6 +25,9 @@ fn main() -> ExitCode {
     for warning in &typed.warnings {
         console.warn(warning);
     }
+    if cli.command.runs_kernels() {
+        commands::self_test::ensure(console);
+    }
     let result = match &cli.command {
         Command::Compile(command) => commands::compile::run(command, console),
         Command::Train(command) => commands::train::run(&command.job, command.plan.as_deref(), console),
@@ -34,6 +37,8 @@ fn main() -> ExitCode {
         Command::Inspect(command) => commands::inspect::run(command, console),
         Command::Validate(command) => commands::validate::run(command, console),
         Command::Generate(command) => commands::generate::run(command, console),
+        Command::Synth(command) => commands::synth::run(command, console),
+        Command::Bench(command) => commands::bench::run(command, console),
         Command::Doctor(command) => commands::doctor::run(command, console),
     };
     match result {

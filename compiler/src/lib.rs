@@ -20,7 +20,9 @@ pub mod precision;
 pub mod remat;
 pub mod schedule;
 pub mod simplify;
+pub mod single_op;
 pub mod target;
+pub mod work;
 
 pub use compile::{MemoryNeed, compile};
 pub use error::CompileError;

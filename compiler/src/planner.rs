@@ -112,6 +112,15 @@ struct Variant<'f> {
     need: MemoryNeed,
 }
 
+/// Bytes of memory that a plan of `options` may take.
+pub(crate) fn budget(options: &CompileOptions) -> u64 {
+    let memory = options.target.with_guesses().memory_bytes;
+    match options.memory_budget {
+        0 => memory - (memory / 16).max(RESERVE_BYTES.min(memory / 2)),
+        bytes => bytes,
+    }
+}
+
 /// The search.
 pub(crate) struct Planner<'o> {
     options: &'o CompileOptions,
@@ -130,11 +139,10 @@ pub(crate) struct Planner<'o> {
 impl<'o> Planner<'o> {
     pub(crate) fn new(options: &'o CompileOptions) -> Self {
         let cost = CostModel::new(&options.target);
-        let memory = cost.target().memory_bytes;
-        let reserve = (memory / 16).max(RESERVE_BYTES.min(memory / 2));
-        let (budget, whose) = match options.memory_budget {
-            0 => (memory - reserve, format!("of the target's {memory}, with a reserve of {reserve}")),
-            bytes => (bytes, "given".to_owned()),
+        let (memory, budget) = (cost.target().memory_bytes, budget(options));
+        let whose = match options.memory_budget {
+            0 => format!("of the target's {memory}, with a reserve of {}", memory - budget),
+            _ => "given".to_owned(),
         };
         let remarks = vec![format!("memory budget: {budget} bytes, {whose}")];
         Self {
@@ -351,7 +359,7 @@ fn describe(choice: &Choice, weights: &Weights) -> String {
     };
     format!(
         "{} blocks recomputed, {residency}: {:.3} s a step, of a micro-step {:.3} s waiting and {} bytes read; {} bytes at \
-         the peak, {} of them temporaries",
+         the peak, {} bytes of it temporaries",
         choice.blocks,
         choice.seconds,
         choice.wait,

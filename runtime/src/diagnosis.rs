@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Features of a CPU that kernels could use, as `/proc/cpuinfo` names them.
-pub const FEATURES: [&str; 10] = [
+pub const FEATURES: [&str; 11] = [
     "avx2",
     "fma",
     "f16c",
     "avx512f",
     "avx512bw",
+    "avx512dq",
     "avx512vl",
     "avx512_bf16",
     "amx_tile",

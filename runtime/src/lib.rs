@@ -3,6 +3,7 @@
 //! The runtime sees of a model only its plan: it knows no graph and no GPT-J.
 
 pub mod adapter;
+pub mod bench;
 pub mod data;
 pub mod diagnosis;
 pub mod executor;
@@ -13,6 +14,8 @@ pub mod kernels;
 pub mod machine;
 pub mod memory;
 pub mod merge;
+pub mod self_test;
+pub mod synth;
 pub mod topology;
 pub mod train;
 pub mod validate;

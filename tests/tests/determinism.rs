@@ -2,6 +2,7 @@
 //! micro-batches, caches or budgets.
 #![expect(clippy::unwrap_used, reason = "a helper of tests that cannot go on fails the test")]
 
+use gptjc_compiler::CompileError;
 use gptjc_graphs::plan::{CompileOptions, Packing, Precision};
 use gptjc_runtime::data::window::Window;
 use gptjc_runtime::topology::Pretended;
@@ -74,6 +75,16 @@ impl Run {
     }
 }
 
+/// The least bytes of memory that `options` can be compiled for.
+fn least_budget(options: &CompileOptions) -> u64 {
+    let impossible = CompileOptions { memory_budget: 1, ..options.clone() };
+    match gptjc_compiler::compile(&impossible) {
+        Err(CompileError::Budget { needed, .. }) => needed,
+        Err(error) => panic!("{error}"),
+        Ok(plan) => panic!("a plan for one byte: {:?}", plan.prediction),
+    }
+}
+
 fn variants(packing: Packing, precision: Precision) -> Vec<(&'static str, Run)> {
     let mut variants: Vec<(&str, Run)> = Vec::new();
     let micro_batches =
@@ -109,6 +120,13 @@ fn variants(packing: Packing, precision: Precision) -> Vec<(&'static str, Run)> 
         "the budget should force smaller micro-batches or recomputation"
     );
     variants.push(("a tight memory budget", budget));
+    let mut least = Run::new(packing, precision);
+    least.options.micro_batch = 0;
+    least.options.memory_budget = least_budget(&least.options);
+    let plan = gptjc_compiler::compile(&least.options).unwrap();
+    let recomputed = plan.prediction.recomputed_blocks;
+    assert!(plan.options.micro_batch == 1 && plan.stream_bytes > 0 && recomputed > 0, "{:?}", plan.remarks);
+    variants.push(("the least memory budget", least));
     let mut streaming = Run::new(packing, precision);
     streaming.options.micro_batch = 1;
     let resident = gptjc_compiler::compile(&streaming.options).unwrap();

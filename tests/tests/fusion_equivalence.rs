@@ -92,6 +92,22 @@ impl Case {
         (interpreted.accumulate(&windows, self.seed, 3), interpreted.evaluate(&windows))
     }
 
+    /// Loss and gradients after the passes for `precision`, with the activations of `blocks` blocks recomputed, and how
+    /// many nodes that took.
+    fn recomputed(&self, precision: Precision, blocks: Option<usize>) -> (Sums, usize) {
+        let mut interpreted =
+            Interpreted::new(&self.options, &random_model::tensors(&self.options, self.seed));
+        let graph = &mut interpreted.program.micro_step;
+        pass_manager::run(&pipeline::passes(precision, Isa::Avx512Bf16), graph).unwrap();
+        let before = graph.node_count();
+        if let Some(blocks) = blocks {
+            pass_manager::run(&pipeline::memory_passes(blocks), graph).unwrap();
+        }
+        let more = graph.node_count() - before;
+        let windows: Vec<&Window> = self.windows.iter().collect();
+        (interpreted.accumulate(&windows, self.seed, 3), more)
+    }
+
     /// Nothing of the patterns is left.
     fn check_fused(&self, interpreted: &Interpreted) {
         let graph = &interpreted.program.micro_step;
@@ -138,4 +154,22 @@ fn in_f64() {
 #[test]
 fn in_f32() {
     (0..CASES).for_each(|seed| Case::random(seed).check(true, F32));
+}
+
+#[test]
+fn recomputation_and_early_updates_change_no_bit() {
+    let mut more = 0;
+    for seed in 0..CASES {
+        let case = Case::random(seed);
+        let precision = if seed % 2 == 0 { Precision::Bf16 } else { Precision::F32 };
+        let (expected, _) = case.recomputed(precision, None);
+        for blocks in 0..=case.options.model.n_layer as usize {
+            let (found, nodes) = case.recomputed(precision, Some(blocks));
+            let at = format!("case {seed}, {precision}, {blocks} blocks ({:?})", case.options.lora);
+            assert_eq!(found.loss, expected.loss, "{at}");
+            assert_eq!(found.gradients, expected.gradients, "{at}");
+            more += nodes;
+        }
+    }
+    assert!(more > 10 * CASES as usize, "only {more} nodes were computed again");
 }

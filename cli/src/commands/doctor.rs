@@ -1,11 +1,12 @@
 //! `gptjc doctor`: what this machine has, what it lacks, and what to do about it.
 
+use super::self_test;
+use super::variants::{Variant, variants};
 use crate::console::Console;
 use crate::error::CliError;
 use crate::flags::DoctorCommand;
 use crate::flags::values::human_bytes;
 use gptjc_runtime::diagnosis::{Diagnosis, SystemFiles, diagnose, free_disk_bytes};
-use gptjc_runtime::machine;
 use gptjc_runtime::validate::fetch::{WHEEL, fetch};
 use gptjc_runtime::validate::library::{LibraryError, Surroundings, cache_folder, load};
 use serde_json::{Value, json};
@@ -17,9 +18,14 @@ pub(crate) fn run(command: &DoctorCommand, console: Console) -> Result<(), CliEr
     if command.fetch_onnxruntime {
         fetch_library(console)?;
     }
+    let report = if command.self_test { Some(self_test::run_and_keep(console)?) } else { self_test::kept() };
+    if let Some(report) = &report {
+        self_test::apply(report, console);
+    }
+    let machine = diagnose(&SystemFiles::default());
     let page = Page {
-        machine: diagnose(&SystemFiles::default()),
-        kernels: machine::host().isa,
+        variants: variants(report.as_ref(), &machine.cpu.features),
+        machine,
         disks: disks(),
         library: load(&Surroundings::of_process()).map(|runtime| runtime.path),
     };
@@ -63,7 +69,7 @@ fn disks() -> Vec<Disk> {
 /// What the command shows.
 struct Page {
     machine: Diagnosis,
-    kernels: String,
+    variants: Vec<Variant>,
     disks: Vec<Disk>,
     library: Result<PathBuf, LibraryError>,
 }
@@ -83,8 +89,9 @@ impl Page {
         let disk = |disk: &Disk| json!({"purpose": disk.purpose, "path": disk.path, "free_bytes": disk.free});
         json!({
             "cpu": cpu, "cores": cores, "memory": memory, "caches": caches,
+            "kernels": self.variants.iter().filter(|one| one.is_usable()).map(Variant::name).collect::<Vec<_>>(),
+            "variants": self.variants.iter().map(Variant::json).collect::<Vec<_>>(),
             "topology": topology, "threads": topology.threads(),
-            "kernels": [&self.kernels],
             "disks": self.disks.iter().map(disk).collect::<Vec<_>>(),
             "onnxruntime": match &self.library {
                 Ok(path) => json!({"found": path}),
@@ -133,7 +140,8 @@ impl Page {
         };
         let caches = caches.iter().map(cache).collect::<Vec<_>>().join(", ");
         writeln!(out, "caches        {}", if caches.is_empty() { "unknown" } else { caches.as_str() })?;
-        writeln!(out, "kernels       {}", self.kernels)
+        writeln!(out, "kernels       variants, the later preferred:")?;
+        self.variants.iter().try_for_each(|variant| writeln!(out, "{}", variant.line()))
     }
 
     /// The team that `train` would start.

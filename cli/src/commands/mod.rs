@@ -1,5 +1,6 @@
 //! One module a command: flags in, calls to the libraries, what they say out.
 
+pub(crate) mod bench;
 mod byte_progress;
 pub(crate) mod compile;
 mod data;
@@ -12,5 +13,8 @@ pub(crate) mod merge;
 mod model;
 mod output;
 mod progress;
+pub(crate) mod self_test;
+pub(crate) mod synth;
 pub(crate) mod train;
 pub(crate) mod validate;
+mod variants;

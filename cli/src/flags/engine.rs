@@ -100,6 +100,10 @@ pub(crate) struct DoctorCommand {
     /// Get libonnxruntime into gptjc's cache, with `python3 -m pip download`: this uses the network
     #[arg(long)]
     pub(crate) fetch_onnxruntime: bool,
+    /// Hold every kernel variant that this CPU can run against the portable kernels; a variant that differs is not used
+    /// any more. Commands that run kernels do this by themselves once for a CPU and this program
+    #[arg(long)]
+    pub(crate) self_test: bool,
     /// Print as JSON
     #[arg(long)]
     pub(crate) json: bool,

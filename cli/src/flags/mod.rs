@@ -4,21 +4,25 @@
 //! settles has no default here: whether it was typed decides whether it can contradict a plan.
 //! Does not: know how flags become options; see [`crate::settings`].
 
+mod bench;
 pub(crate) mod compile;
 mod data;
 mod engine;
 mod export;
 pub(crate) mod inspect;
 pub(crate) mod reference;
+mod synth;
 mod train;
 pub(crate) mod values;
 
+pub(crate) use bench::{BenchCommand, BenchWhat, KernelsFlags, MachineFlags, MeasureFlags, StepFlags};
 pub(crate) use compile::{CompileFlags, LoraFlags, ModelFlags, WindowFlags};
 pub(crate) use data::DataFlags;
 pub(crate) use engine::{DoctorCommand, EngineFlags, GenerateCommand, ValidateCommand};
 pub(crate) use export::{ExportCommand, MadeDirectory, MergeCommand};
 pub(crate) use inspect::InspectCommand;
 pub(crate) use reference::ReferenceFlags;
+pub(crate) use synth::SynthCommand;
 pub(crate) use train::{OutputFlags, RunFlags};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -86,8 +90,23 @@ pub(crate) enum Command {
     Validate(Box<ValidateCommand>),
     /// Continue prompts greedily, under ONNX Runtime or compiled
     Generate(Box<GenerateCommand>),
+    /// Write a random checkpoint of any size, for measuring and testing
+    Synth(SynthCommand),
+    /// Measure this machine, kernels, or training steps
+    Bench(BenchCommand),
     /// Show what this machine has and lacks, and fetch ONNX Runtime
     Doctor(DoctorCommand),
+}
+
+impl Command {
+    /// True if the command chooses or runs kernels, whose self-test must have been passed.
+    pub(crate) fn runs_kernels(&self) -> bool {
+        match self {
+            Self::Compile(_) | Self::Train(_) | Self::Finetune(_) | Self::Merge(_) => true,
+            Self::Validate(_) | Self::Generate(_) | Self::Bench(_) => true,
+            Self::Export(_) | Self::Inspect(_) | Self::Synth(_) | Self::Doctor(_) => false,
+        }
+    }
 }
 
 /// `gptjc compile`

@@ -12,6 +12,7 @@ const FIELDS: &[(&str, &[Show])] = &[
     ("memory", &[Show::Summary, Show::Memory, Show::Plan]),
     ("prediction", &[Show::Summary, Show::Costs]),
     ("job", &[Show::Summary, Show::Costs]),
+    ("planner", &[Show::Summary, Show::Memory]),
     ("remarks", &[Show::Passes]),
 ];
 

@@ -84,9 +84,37 @@ pub(super) fn thousands(value: u64) -> String {
     text
 }
 
+/// `text` with every `<number> bytes` and `<number> flops` as people read it.
+pub(super) fn humane(text: &str) -> String {
+    let words: Vec<&str> = text.split(' ').collect();
+    let mut out: Vec<String> = Vec::with_capacity(words.len());
+    let mut index = 0;
+    while let Some(word) = words.get(index) {
+        let unit = words.get(index + 1).copied().unwrap_or_default();
+        let name = unit.trim_end_matches([',', ';', '.', ':', ')']);
+        let found = match (word.parse::<u64>(), name) {
+            (Ok(number), "bytes") => Some(bytes(number)),
+            (Ok(number), "flops") => Some(flops(number as f64)),
+            _ => None,
+        };
+        index += if found.is_some() { 2 } else { 1 };
+        out.push(found.map_or_else(|| (*word).to_owned(), |text| text + &unit[name.len()..]));
+    }
+    out.join(" ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_in_a_sentence() {
+        assert_eq!(
+            humane("budget: 1073741824 bytes, no bytes and 512 bytes of 2000000 flops; 7 nodes"),
+            "budget: 1.00 GiB, no bytes and 512 B of 2.00 MFLOP; 7 nodes"
+        );
+        assert_eq!(humane("nothing fits"), "nothing fits");
+    }
 
     #[test]
     fn numbers_have_three_digits_and_a_unit() {

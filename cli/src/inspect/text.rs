@@ -35,6 +35,7 @@ fn sections(view: &View<'_>, out: &mut String) -> fmt::Result {
         tables::prediction(report, out)?;
         tables::entries(report, out)?;
         tables::memory(&report.memory, out)?;
+        tables::planner(&report.planner, out)?;
     }
     if show.has_job() {
         tables::job(report, out)?;
@@ -45,6 +46,7 @@ fn sections(view: &View<'_>, out: &mut String) -> fmt::Result {
     if show.has(Show::Memory) {
         if !show.has(Show::Summary) {
             tables::memory(&report.memory, out)?;
+            tables::planner(&report.planner, out)?;
         }
         report.entries.iter().try_for_each(|entry| tables::arena(entry, &report.memory, out))?;
     }

@@ -158,7 +158,7 @@ fn packing(flags: &WindowFlags) -> Result<Option<Packing>, CliError> {
 }
 
 /// Names of projections in the model's order, each once, then those that no model has.
-fn in_model_order(typed: &[String]) -> Vec<String> {
+pub(crate) fn in_model_order(typed: &[String]) -> Vec<String> {
     let mut names: Vec<&str> =
         typed.iter().flat_map(|name| name.split_whitespace()).filter(|name| !name.is_empty()).collect();
     let known = Projection::ALL.map(Projection::name);

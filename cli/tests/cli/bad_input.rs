@@ -167,7 +167,15 @@ fn options_that_the_model_cannot_have() {
     );
     expect(
         &refusal_on_tokens(&model, "--memory-budget 100KiB", &[]),
-        &["the memory budget of 102400 bytes cannot be met", "raise --memory-budget"],
+        &[
+            "the memory budget of 102400 bytes cannot be met",
+            "the least that works is",
+            "raise --memory-budget to at least that",
+        ],
+    );
+    expect(
+        &refusal_on_tokens(&model, "--target pdp-11", &[]),
+        &["cannot use the target `pdp-11`", "give a file, or one of spr-2s, zen4-2c, avx2-2c"],
     );
     let (_directory, other) = self::model();
     let config = fs::read_to_string(other.join("config.json")).unwrap().replace("\"gptj\"", "\"gpt2\"");

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 fn compile(plan: &Path, more: &str) -> Run {
     let line = format!(
         "compile --model {{model}} --precision f32 --max_seq_length 16 --per_device_train_batch_size 2 --lora_alpha 54 \
-         --lora_dropout 0 --lora_target_modules q_proj,v_proj,k_proj,out_proj --memory-budget 64MiB -o {{plan}} {more}"
+         --lora_dropout 0 --lora_target_modules q_proj,v_proj,k_proj,out_proj --memory-budget 128MiB -o {{plan}} {more}"
     );
     gptjc(&line, &[("model", &golden("plain/model")), ("plan", plan)])
 }

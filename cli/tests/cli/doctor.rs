@@ -22,6 +22,44 @@ fn the_machine_is_described() {
 }
 
 #[test]
+fn kernels_are_tested_once_for_a_cpu_and_a_program() {
+    let home = TempDir::new().unwrap();
+    let variables = [("HOME", home.path())];
+    let page = |arguments: &[&str]| -> Value {
+        serde_json::from_str(&gptjc_alone(arguments, &variables).ok().out).unwrap()
+    };
+    let verdicts = |page: &Value| -> Vec<Value> {
+        let variants = page["variants"].as_array().unwrap();
+        assert_eq!(variants.len(), 5, "{page}");
+        variants
+            .iter()
+            .filter(|variant| variant["isa"] != "portable")
+            .map(|one| one["self_test"].clone())
+            .collect()
+    };
+    assert!(verdicts(&page(&["doctor", "--json"])).iter().all(Value::is_null));
+    let tested = verdicts(&page(&["doctor", "--self-test", "--json"]));
+    for verdict in tested.iter().filter(|verdict| !verdict.is_null()) {
+        assert_eq!(verdict["differ"].as_array().unwrap().len(), 0, "{verdict}");
+    }
+    let kept = home.path().join(".cache/gptjc/self-test.json");
+    assert_eq!(verdicts(&page(&["doctor", "--json"])), tested, "the verdict is kept");
+    // A verdict that says that a variant is wrong is believed, and one of another program is not.
+    let text = std::fs::read_to_string(&kept).unwrap();
+    let mut forged: Value = serde_json::from_str(&text).unwrap();
+    let wrong = serde_json::json!({"isa": "avx2", "agree": [], "differ": ["add-f32-avx2: wrong"]});
+    forged["report"]["verdicts"] = serde_json::json!([wrong]);
+    std::fs::write(&kept, forged.to_string()).unwrap();
+    let run = gptjc_alone(&["doctor", "--json"], &variables).ok();
+    assert!(run.err.contains("kernels for avx2 are switched off"), "{}", run.err);
+    let found: Value = serde_json::from_str(&run.out).unwrap();
+    assert_eq!(found["kernels"], serde_json::json!(["portable"]), "all others build on avx2");
+    forged["identity"]["program"] = "another".into();
+    std::fs::write(&kept, forged.to_string()).unwrap();
+    assert!(!gptjc_alone(&["doctor", "--json"], &variables).ok().err.contains("switched off"));
+}
+
+#[test]
 fn a_missing_library_is_reported_with_what_was_tried_and_what_to_do() {
     let home = TempDir::new().unwrap();
     let variables = [("HOME", home.path()), ("PATH", home.path())];

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod bad_questions;
+mod bench;
 mod commands;
 mod common;
 mod doctor;
@@ -10,4 +11,5 @@ mod export_merge;
 mod inspect;
 mod questions;
 mod reference_workflow;
+mod synth;
 mod tiny_model;

@@ -132,6 +132,8 @@ pub struct PredictionFacts {
     pub flops: u64,
     /// Floating-point operations of it that are done a second time.
     pub recomputed_flops: u64,
+    /// Blocks that are computed a second time.
+    pub recomputed_blocks: u64,
     /// Bytes moved, each operand and result of a step once.
     pub moved_bytes: u64,
 }
@@ -222,6 +224,7 @@ pub(super) fn prediction(plan: &Plan) -> Option<PredictionFacts> {
         read_bytes: expected.read_bytes,
         flops: expected.flops,
         recomputed_flops: expected.recomputed_flops,
+        recomputed_blocks: expected.recomputed_blocks,
         moved_bytes: expected.moved_bytes,
     })
 }

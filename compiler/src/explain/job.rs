@@ -5,6 +5,7 @@
 //! does less work are less by the same factor.
 
 use super::costs::Cost;
+use super::facts::TargetFacts;
 use gptjc_graphs::ops::Op;
 use gptjc_graphs::plan::{EntryPoint, KernelId, Plan, Step};
 use gptjc_graphs::shape::{Extent, TensorType};
@@ -105,8 +106,10 @@ fn work(plan: &Plan, entry: &EntryPoint, share: f64) -> Work {
         let part = if step.flops > 0 { flops / step.flops as f64 } else { 1.0 };
         work.seconds += step.seconds * part;
     }
-    // Waiting for loads is what the entry point takes beyond its steps.
+    // Waiting for loads is what the entry point takes beyond its steps; it is never done before they are read.
     work.seconds += (entry.seconds - Cost::sum(&entry.steps).seconds).max(0.0);
+    let reading = entry.read_bytes as f64 / TargetFacts::of(&plan.options.target).disk_bandwidth.max(1.0);
+    work.seconds = work.seconds.max(reading);
     work
 }
 
@@ -124,7 +127,7 @@ fn case(plan: &Plan, report: &JobReport, share: f64) -> JobCase {
     let step_seconds = full * micro_step.seconds + apply.seconds;
     let seconds = micro_batches * micro_step.seconds + report.optimizer_steps as f64 * apply.seconds;
     let flops = flops_per_token * report.tokens as f64 + report.optimizer_steps as f64 * apply.flops;
-    let target = super::facts::TargetFacts::of(&options.target);
+    let target = TargetFacts::of(&options.target);
     let per_second = |amount: f64| if seconds > 0.0 { amount / seconds } else { 0.0 };
     JobCase {
         labelled_share: share,

@@ -1,6 +1,7 @@
 //! Memory of a plan, and when each temporary is in use.
 
 use super::costs::{Phase, phase};
+use crate::planner;
 use gptjc_graphs::plan::{Buffer, EntryPoint, Memory, Plan};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct MemoryFacts {
     /// Bytes that the run may use.
     pub budget_bytes: u64,
-    /// False if that is the target's memory, because no budget was given.
+    /// False if that is the target's memory but for a reserve, because no budget was given.
     pub budget_given: bool,
     /// Bytes predicted at the peak.
     pub peak_bytes: u64,
@@ -136,10 +137,9 @@ fn kind(plan: &Plan, memory: Memory) -> MemoryKind {
 
 pub(super) fn of(plan: &Plan) -> MemoryFacts {
     let named = plan.buffers.iter().enumerate().filter(|(_, buffer)| buffer.is_named());
-    let budget = plan.options.memory_budget;
     MemoryFacts {
-        budget_bytes: if budget == 0 { plan.options.target.memory_bytes } else { budget },
-        budget_given: budget != 0,
+        budget_bytes: planner::budget(&plan.options),
+        budget_given: plan.options.memory_budget != 0,
         peak_bytes: plan.prediction.peak_bytes,
         weight_bytes: plan.weight_bytes,
         touched_weight_bytes: plan.prediction.touched_weight_bytes,

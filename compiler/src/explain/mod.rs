@@ -36,6 +36,9 @@ use serde::Serialize;
 /// Number of the schema of [`Report`].
 pub const SCHEMA: u32 = 1;
 
+/// How the planner's remarks begin.
+const PLANNER: &str = "planner: ";
+
 /// Everything there is to say about a plan.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -51,6 +54,8 @@ pub struct Report {
     pub prediction: Option<PredictionFacts>,
     /// Work and time of a whole job; none for a plan that does not train.
     pub job: Option<JobReport>,
+    /// What the planner considered and chose: micro-batch, recomputed blocks, weights that stay or are streamed.
+    pub planner: Vec<String>,
     /// What the passes said when the plan was compiled.
     pub remarks: Vec<String>,
 }
@@ -62,6 +67,7 @@ pub struct Report {
 pub fn report(plan: &Plan, entry: Option<&str>, job: &Job) -> Result<Report, CompileError> {
     let wanted = plan.entries.iter().filter(|found| entry.is_none_or(|name| found.name == name));
     let entries = wanted.map(|found| entry::of(plan, found)).collect::<Result<_, _>>()?;
+    let planner = |remark: &String| remark.strip_prefix(PLANNER).map(str::to_owned);
     Ok(Report {
         schema: SCHEMA,
         plan: facts::of(plan),
@@ -69,7 +75,8 @@ pub fn report(plan: &Plan, entry: Option<&str>, job: &Job) -> Result<Report, Com
         entries,
         prediction: facts::prediction(plan),
         job: job::of(plan, job),
-        remarks: plan.remarks.clone(),
+        planner: plan.remarks.iter().filter_map(planner).collect(),
+        remarks: plan.remarks.iter().filter(|remark| !remark.starts_with(PLANNER)).cloned().collect(),
     })
 }
 

@@ -3,6 +3,7 @@
 //! Tiles are what threads claim; the results do not depend on them. They are chosen so that what a tile touches again
 //! stays in a cache of one core, and so that there are enough of them for every core.
 
+use gptjc_graphs::entities::ValueId;
 use gptjc_graphs::graph::{Graph, Node};
 use gptjc_graphs::ops::Op;
 use gptjc_graphs::plan::{Isa, Partition, Target};
@@ -17,45 +18,18 @@ pub(super) fn of(graph: &Graph, node: &Node, isa: Isa, target: &Target) -> Parti
     let rows = ty.dims.first().map_or(1, |dim| dim.bound);
     let row_bytes = ty.bytes() / rows.max(1);
     match &node.op {
-        Op::Matmul(_) => {
-            let inner = graph.ty(node.operands[0]).dims[1].bound;
-            matmul(rows, ty.dims[1].bound, inner, isa, target)
-        }
-        Op::Projection(op) => {
-            // All members have the same tiles; the widest is the one that matters.
-            let columns = node.results[..op.members].iter().map(|&y| graph.ty(y).dims[1].bound).max();
-            matmul(rows, columns.unwrap_or(1), graph.ty(node.operands[0]).dims[1].bound, isa, target)
-        }
-        Op::ProjectionGrad(op) => {
-            // One chain over the outputs of all members.
-            let inner = node.operands[..op.members].iter().map(|&dy| graph.ty(dy).dims[1].bound).sum();
-            matmul(rows, ty.dims[1].bound, inner, isa, target)
-        }
-        Op::VocabLoss(op) => {
-            let (width, columns) =
-                (graph.ty(node.operands[0]).dims[1].bound, graph.ty(node.operands[1]).dims[0].bound);
-            matmul(rows.min(op.chunk), columns, width, isa, target)
-        }
-        Op::AdapterGrad(_) => {
-            // Columns are inputs or outputs: each tile reads its own of all tokens of a window.
-            let widest = node
-                .results
-                .iter()
-                .map(|&of| {
-                    let dims = &graph.ty(of).dims;
-                    dims[1].bound.max(dims[2].bound)
-                })
-                .max()
-                .unwrap_or(1);
-            Partition { rows: 1, columns: share(widest, target).next_multiple_of(16) as u32 }
-        }
-        Op::WindowMatmul(_) if isa > Isa::Portable => {
-            // Outputs N and inputs K of one window's gradient; what is summed is short.
-            vector_matmul(ty.dims[1].bound, ty.dims[2].bound, target)
-        }
-        Op::WindowMatmul(_) => {
-            // Rows are the outputs N of one window's gradient.
-            Partition { rows: rows_within(ty.dims[1].bound, ty.dims[2].bound * 4, target), columns: 0 }
+        Op::Matmul(_)
+        | Op::Projection(_)
+        | Op::ProjectionGrad(_)
+        | Op::VocabLoss(_)
+        | Op::AdapterGrad(_)
+        | Op::WindowMatmul(_) => product(graph, node, isa, target),
+        Op::Attention(op) => {
+            // Rows are queries of a segment and a head. Each tile packs the keys again that it sees: no more tiles than
+            // there must be.
+            let units = op.heads * rows.div_ceil(op.window.max(1));
+            let ranges = (target.cores.max(1) as usize * TILES_PER_CORE).div_ceil(units.max(1));
+            Partition { rows: op.window.div_ceil(ranges).clamp(1, u32::MAX as usize) as u32, columns: 0 }
         }
         // Flat kernels: rows are elements.
         Op::TreeAccumulate(_) | Op::TreeFinish(_) | Op::AdamW(_) => {
@@ -91,12 +65,49 @@ pub(super) fn of(graph: &Graph, node: &Node, isa: Isa, target: &Target) -> Parti
         | Op::ScatterRows(_)
         | Op::CrossEntropyGrad(_)
         | Op::AdapterDown(_)
-        | Op::Attention(_)
         | Op::AttentionGrad(_)
         | Op::AdapterUpGrad(_)
         | Op::SumSquares(_)
         | Op::ClipScale(_) => Partition { rows: rows_within(rows, row_bytes, target), columns: 0 },
     }
+}
+
+/// The tiles of a product that all of a matrix takes part in.
+fn product(graph: &Graph, node: &Node, isa: Isa, target: &Target) -> Partition {
+    let operand = |index: usize, dim: usize| graph.ty(node.operands[index]).dims[dim].bound;
+    let dims = &graph.ty(node.results[0]).dims;
+    if let Op::Projection(op) = &node.op {
+        // All members have the same tiles; the widest is the one that matters.
+        let columns = largest(graph, &node.results[..op.members], 1);
+        matmul(dims[0].bound, columns, operand(0, 1), isa, target)
+    } else if let Op::ProjectionGrad(op) = &node.op {
+        // One chain over the outputs of all members.
+        let inner = (0..op.members).map(|member| operand(member, 1)).sum();
+        matmul(dims[0].bound, dims[1].bound, inner, isa, target)
+    } else if let Op::VocabLoss(op) = &node.op {
+        matmul(dims[0].bound.min(op.chunk), operand(1, 0), operand(0, 1), isa, target)
+    } else if let Op::AdapterGrad(_) = &node.op {
+        // Columns are inputs or outputs: each tile reads its own of all tokens of a window.
+        let widest = largest(graph, &node.results, 1).max(largest(graph, &node.results, 2));
+        Partition { rows: 1, columns: share(widest, target).next_multiple_of(16) as u32 }
+    } else if let Op::WindowMatmul(_) = &node.op {
+        window_matmul(dims[1].bound, dims[2].bound, isa, target)
+    } else {
+        matmul(dims[0].bound, dims[1].bound, operand(0, 1), isa, target)
+    }
+}
+
+/// The tiles of one window's gradient, outputs N by inputs K; what is summed is short.
+fn window_matmul(outputs: usize, inputs: usize, isa: Isa, target: &Target) -> Partition {
+    if isa > Isa::Portable {
+        return vector_matmul(outputs, inputs, target);
+    }
+    Partition { rows: rows_within(outputs, inputs * size_of::<f32>(), target), columns: 0 }
+}
+
+/// The largest of a dimension of some values; 1 if there are none.
+fn largest(graph: &Graph, values: &[ValueId], dim: usize) -> usize {
+    values.iter().map(|&value| graph.ty(value).dims[dim].bound).max().unwrap_or(1)
 }
 
 /// Rows of `row_bytes` each that fit half of a core's second-level cache and leave enough tiles for every core.

@@ -62,7 +62,9 @@ fn variants(graph: &Graph, node: &Node) -> &'static [Isa] {
         | Op::AdapterDown(_)
         | Op::AdapterUpGrad(_)
         | Op::AdapterGrad(_)
-        | Op::AdamW(_) => VECTORS,
+        | Op::AdamW(_)
+        | Op::Attention(_)
+        | Op::AttentionGrad(_) => VECTORS,
         Op::RotaryTable(_)
         | Op::SegmentScores(_)
         | Op::MaskedSoftmax(_)
@@ -72,9 +74,7 @@ fn variants(graph: &Graph, node: &Node) -> &'static [Isa] {
         | Op::CacheStore(_)
         | Op::CachedScores(_)
         | Op::CachedSoftmax(_)
-        | Op::CachedMix(_)
-        | Op::Attention(_)
-        | Op::AttentionGrad(_) => PORTABLE,
+        | Op::CachedMix(_) => PORTABLE,
     }
 }
 

@@ -215,7 +215,7 @@ mod tests {
         assert!((seconds - 8.25).abs() < 1e-9 && (wait - 0.25).abs() < 1e-9, "{seconds} {wait}");
         // Six loads of two seconds each: the disk is the bottleneck.
         let (seconds, wait) = simulate(&[1.0; 8], &stays, &tensors, 4096.0 / 2.0);
-        assert!(seconds >= 12.0 && seconds < 16.0 && (seconds - wait - 8.0).abs() < 1e-9, "{seconds} {wait}");
+        assert!((12.0..16.0).contains(&seconds) && (seconds - wait - 8.0).abs() < 1e-9, "{seconds} {wait}");
         // With one slot nothing is read while its unit is at work.
         let stays = plan_stays(&tensors, &reads(&[0, 1, 2, 3, 3, 2, 1, 0]), 1, 4096).unwrap();
         let (seconds, _) = simulate(&[1.0; 8], &stays, &tensors, 4096.0);

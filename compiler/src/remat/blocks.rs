@@ -33,9 +33,12 @@ impl Pass for RecomputeBlocks {
         let recomputed = recompute(graph, &choice)
             .map_err(|error| CompileError::Pass { pass: self.name(), reason: error.to_string() })?;
         if recomputed.clones > 0 {
+            let modules = choice.nodes.iter().filter_map(|&id| block_of(&graph.node(id).module));
             remarks.push(format!(
                 "the activations of {} blocks are computed again: {} nodes, {} flops",
-                self.blocks, recomputed.clones, recomputed.flops
+                modules.collect::<BTreeSet<_>>().len(),
+                recomputed.clones,
+                recomputed.flops
             ));
         }
         *graph = recomputed.graph;

@@ -200,6 +200,15 @@ mod tests {
     }
 
     #[test]
+    fn a_softmax_of_rows_matches_finite_differences() {
+        check_vjp(
+            "graph @f(%s: batch \"s\" f32[rows:4, 2, 6], %segment: batch \"segment\" i32[slots:6], \
+             %table: batch \"segment_table\" i32[segments:2, 2], %labelled: batch \"labelled\" i32[rows:4]) { \
+             %p = masked_softmax %s, %segment, %table, %labelled : f32[rows:4, 2, 6] return \"p\" %p }",
+        );
+    }
+
+    #[test]
     fn a_softmax_matches_finite_differences() {
         check_vjp(
             "graph @f(%s: batch \"s\" f32[slots:6, 2, 6], %segment: batch \"segment\" i32[slots:6], \

@@ -158,6 +158,9 @@ mod tests {
         assert_eq!(rows, [Tensor::float([2, 2], vec![0.0, 1.0, 20.0, 21.0])]);
         let back = ScatterRows { slots: 4 }.evaluate(&[&rows[0], &labelled], &[], &extents).unwrap();
         assert_eq!(back, [Tensor::float([3, 2], vec![0.0, 1.0, 0.0, 0.0, 20.0, 21.0])]);
+        let position = Tensor::int([3], vec![7, 8, 9]);
+        let of_rows = GatherRows.evaluate(&[&position, &labelled], &[], &extents).unwrap();
+        assert_eq!(of_rows, [Tensor::<f32>::int([2], vec![7, 9])]);
         let outside = Tensor::int([2], vec![0, 3]);
         let error = GatherRows.evaluate(&[&x, &outside], &[], &extents).unwrap_err().to_string();
         assert_eq!(error, "labelled slot 3 is outside of 0..3");

@@ -431,6 +431,51 @@ mod tests {
                           %table: batch \"segment_table\" i32[segments:2, 2]) {";
 
     #[test]
+    fn queries_that_are_rows_see_what_their_slots_see() {
+        let [segment, table] = segments();
+        let labelled = Tensor::int([2], vec![0, 2]);
+        let q = Tensor::float([2, 1], vec![2.0, 3.0]);
+        let k = Tensor::float([3, 1], vec![1.0, 10.0, 100.0]);
+        let tables = [&segment, &table, &labelled];
+        let with = |first: [_; 2]| [&first[..], &tables].concat();
+        let s = evaluate(&SegmentScores { heads: 1, window: 2 }, &with([&q, &k])).unwrap();
+        assert_eq!(s, Tensor::float([2, 1, 2], vec![2.0, 0.0, 30.0, 300.0]));
+        let mixed = evaluate(&SegmentMix, &with([&s, &k])).unwrap();
+        assert_eq!(mixed, Tensor::float([2, 1], vec![2.0, 30300.0]));
+        // Slot 1 has no label, and is seen by slot 2; nothing sees slot 2 but itself.
+        let transposed = evaluate(&SegmentMixTransposed, &with([&s, &q])).unwrap();
+        assert_eq!(transposed, Tensor::float([3, 1], vec![4.0, 90.0, 900.0]));
+        let outside = Tensor::int([2], vec![0, 3]);
+        let error = evaluate(&SegmentMix, &[&s, &k, &segment, &table, &outside]).unwrap_err().to_string();
+        assert_eq!(error, "labelled slot 3 is outside of 0..3");
+    }
+
+    #[test]
+    fn slots_that_are_given_the_slots_of_rows_are_refused() {
+        let [q, segment, table] = types(4);
+        let scores = SegmentScores { heads: 2, window: 3 };
+        let labelled = TensorType::i32([Dim::rows(5)]);
+        let error = scores.infer(&[&q, &q, &segment, &table, &labelled]).unwrap_err().to_string();
+        let expected = "operand 0: expected labelled rows, since `labelled` is given, found f32[slots:6, 4]";
+        assert_eq!(error, expected);
+        let rows = TensorType::f32([Dim::rows(5), 4.into()]);
+        let found = scores.infer(&[&rows, &q, &segment, &table, &labelled]).unwrap();
+        assert_eq!(found, [TensorType::f32([Dim::rows(5), 2.into(), 3.into()])]);
+        assert!(scores.infer(&[&rows, &q, &segment, &table]).is_err(), "rows without their slots");
+        assert_eq!(SegmentMixTransposed.infer(&[&found[0], &rows, &segment, &table, &labelled]), Ok(vec![q]));
+    }
+
+    #[test]
+    fn products_of_rows_match_finite_differences() {
+        let inputs = INPUTS.replace(") {", ", %labelled: batch \"labelled\" i32[rows:4]) {");
+        check_vjp(&format!(
+            "graph @f(%q: batch \"q\" f32[rows:4, 4], %k: batch \"k\" f32[slots:6, 4], {inputs} \
+             %s = segment_scores %q, %k, %segment, %table, %labelled {{heads = 2, window = 6}} : f32[rows:4, 2, 6] \
+             %o = segment_mix %s, %k, %segment, %table, %labelled : f32[rows:4, 4] return \"o\" %o }}"
+        ));
+    }
+
+    #[test]
     fn scores_match_finite_differences() {
         check_vjp(&format!(
             "graph @f(%q: batch \"q\" f32[slots:6, 4], %k: batch \"k\" f32[slots:6, 4], {INPUTS} \

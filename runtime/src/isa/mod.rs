@@ -6,8 +6,10 @@
 
 mod amx;
 mod control_word;
+pub mod peak;
 
 use gptjc_graphs::plan::Isa;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 pub use amx::Amx;
 pub use control_word::ControlWord;
@@ -70,8 +72,58 @@ impl Avx512Bf16 {
     }
 }
 
-/// True if this CPU can run kernels of `isa`.
+/// Instruction sets that are not used although the CPU has them: bit i is that of `Isa::ALL[i]`.
+static SWITCHED_OFF: AtomicU8 = AtomicU8::new(0);
+
+/// Uses `isa`, and all that include it, no more in this process: a self-test found that its kernels are wrong here.
+/// The portable kernels stay.
+pub fn switch_off(isa: Isa) {
+    SWITCHED_OFF.fetch_or(including(isa), Ordering::Relaxed);
+}
+
+/// Bits of all that include `isa`, but the portable one.
+fn including(isa: Isa) -> u8 {
+    let with = |&(_, other): &(usize, Isa)| other >= isa && other != Isa::Portable;
+    Isa::ALL.into_iter().enumerate().filter(with).fold(0, |bits, (index, _)| bits | 1 << index)
+}
+
+/// True if this process was told not to use `isa`.
+pub fn is_switched_off(isa: Isa) -> bool {
+    let index = Isa::ALL.iter().position(|&other| other == isa);
+    index.is_some_and(|index| SWITCHED_OFF.load(Ordering::Relaxed) & 1 << index != 0)
+}
+
+/// What the CPU must have for `isa`, in the words of `/proc/cpuinfo`.
+pub const fn requirements(isa: Isa) -> &'static [&'static str] {
+    match isa {
+        Isa::Portable => &[],
+        Isa::Avx2 => &["avx2", "fma", "f16c"],
+        Isa::Avx512 => &["avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl"],
+        Isa::Avx512Bf16 => {
+            &["avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_bf16"]
+        }
+        Isa::Amx => &[
+            "avx2",
+            "fma",
+            "f16c",
+            "avx512f",
+            "avx512bw",
+            "avx512dq",
+            "avx512vl",
+            "avx512_bf16",
+            "amx_tile",
+            "amx_bf16",
+        ],
+    }
+}
+
+/// True if kernels of `isa` are used: this CPU can run them, and they were not switched off.
 pub fn usable(isa: Isa) -> bool {
+    !is_switched_off(isa) && detected(isa)
+}
+
+/// True if this CPU has the instructions of `isa`.
+pub fn detected(isa: Isa) -> bool {
     match isa {
         Isa::Portable => true,
         Isa::Avx2 => Avx2::detect().is_some(),
@@ -89,6 +141,17 @@ pub fn best() -> Isa {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn switching_off_includes_what_builds_on_it_and_never_the_portable() {
+        let off =
+            |isa| Isa::ALL.into_iter().enumerate().filter(move |(index, _)| including(isa) >> index & 1 == 1);
+        let names = |isa| off(isa).map(|(_, other)| other.name()).collect::<Vec<_>>();
+        assert_eq!(names(Isa::Avx512), ["avx512", "avx512bf16", "amx"]);
+        assert_eq!(names(Isa::Amx), ["amx"]);
+        assert_eq!(names(Isa::Portable), ["avx2", "avx512", "avx512bf16", "amx"]);
+        assert!(Isa::ALL.into_iter().all(|isa| !is_switched_off(isa)));
+    }
 
     #[test]
     fn what_is_usable_includes_what_is_smaller() {

@@ -280,7 +280,7 @@ fn bind_vector(call: &Call, isa: Isa) -> Result<Box<dyn Kernel>, KernelError> {
         "projection" => projection::vector::bind_forward(call, isa),
         "projection_grad" => projection::vector::bind_grad(call, isa),
         "vocab_loss" => vocab_loss::vector::bind(call, isa),
-        _ => row_arithmetic::bind_vector(call, isa),
+        _ => attention::bind_vector(call, isa).unwrap_or_else(|| row_arithmetic::bind_vector(call, isa)),
     }
 }
 

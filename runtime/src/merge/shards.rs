@@ -3,15 +3,13 @@
 //! Does not: write.
 
 use gptjc_graphs::onnx::{ElementType, Initializer, Recipe, Source};
-use serde_json::{Map, Value, json};
 
 use super::{AdapterFit, MergeError, MergeRequest};
 use crate::adapter::{lora_a_name, lora_b_name};
 use crate::weights::WeightDtype;
-
-const SINGLE: &str = "model.safetensors";
-/// Name of the table of tensors of a model in several files.
-pub(super) const INDEX: &str = "model.safetensors.index.json";
+use crate::weights::layout::{
+    HeaderEntry, INDEX_FILE, SINGLE_FILE, index_text, safetensors_header, shard_name,
+};
 
 /// All tensors in their files.
 pub(super) struct Plan {
@@ -40,8 +38,8 @@ pub(super) fn is_weights_file(name: &str) -> bool {
     let shard = name.strip_prefix("model-").and_then(|rest| rest.strip_suffix(".safetensors"));
     let is_number = |text: &str| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());
     let is_shard = shard.and_then(|shard| shard.split_once("-of-"));
-    name == SINGLE
-        || name == INDEX
+    name == SINGLE_FILE
+        || name == INDEX_FILE
         || is_shard.is_some_and(|(index, count)| is_number(index) && is_number(count))
 }
 
@@ -68,12 +66,8 @@ pub(super) fn plan(request: &MergeRequest<'_>, fit: &AdapterFit) -> Result<Plan,
         }
     }
     let count = shards.len();
-    let name = |index: usize| match count {
-        1 => SINGLE.to_owned(),
-        _ => format!("model-{:05}-of-{count:05}.safetensors", index + 1),
-    };
     let shards = shards.into_iter().enumerate();
-    let shards = shards.map(|(index, tensors)| Shard { name: name(index), tensors }).collect();
+    let shards = shards.map(|(index, tensors)| Shard { name: shard_name(index, count), tensors }).collect();
     let main_dtype = bytes_by_dtype.iter().max_by_key(|(_, sum)| *sum);
     let main_dtype = main_dtype.map_or(WeightDtype::F32, |(dtype, _)| *dtype);
     Ok(Plan { shards, bytes, main_dtype })
@@ -110,26 +104,11 @@ fn stored(request: &MergeRequest<'_>, fit: &AdapterFit, name: &str) -> Result<St
 impl Shard {
     /// The bytes before the data of the file: the length of the table, and the table.
     pub(super) fn header(&self) -> Vec<u8> {
-        let mut table = Map::new();
-        table.insert("__metadata__".to_owned(), json!({"format": "pt"}));
-        let mut offset = 0;
-        for Stored { initializer, dtype } in &self.tensors {
-            let end = offset + initializer.byte_length();
-            let dtype = match dtype {
-                WeightDtype::F32 => "F32",
-                WeightDtype::F16 => "F16",
-                WeightDtype::Bf16 => "BF16",
-            };
-            let entry = json!({"dtype": dtype, "shape": initializer.shape, "data_offsets": [offset, end]});
-            table.insert(initializer.name.clone(), entry);
-            offset = end;
-        }
-        let mut text = Value::Object(table).to_string().into_bytes();
-        // Data starts at a multiple of 8 bytes, as the format's own writer has it.
-        text.resize(text.len().next_multiple_of(8), b' ');
-        let mut header = (text.len() as u64).to_le_bytes().to_vec();
-        header.append(&mut text);
-        header
+        safetensors_header(self.tensors.iter().map(|Stored { initializer, dtype }| HeaderEntry {
+            name: &initializer.name,
+            dtype: *dtype,
+            shape: &initializer.shape,
+        }))
     }
 }
 
@@ -139,16 +118,12 @@ impl Plan {
         if self.shards.len() < 2 {
             return None;
         }
-        let mut map = Map::new();
-        let mut parameters = 0;
-        for shard in &self.shards {
-            for Stored { initializer, .. } in &shard.tensors {
-                map.insert(initializer.name.clone(), Value::from(shard.name.as_str()));
-                parameters += initializer.shape.iter().product::<usize>();
-            }
-        }
-        let metadata = json!({"total_parameters": parameters, "total_size": self.bytes});
-        Some(format!("{:#}\n", json!({"metadata": metadata, "weight_map": map})))
+        let tensors =
+            || self.shards.iter().flat_map(|shard| shard.tensors.iter().map(move |stored| (stored, shard)));
+        let parameters =
+            tensors().map(|(stored, _)| stored.initializer.shape.iter().product::<usize>() as u64).sum();
+        let places = tensors().map(|(stored, shard)| (stored.initializer.name.as_str(), shard.name.as_str()));
+        Some(index_text(places, self.bytes, parameters))
     }
 }
 
@@ -158,7 +133,7 @@ mod tests {
 
     #[test]
     fn names_of_weights_are_known() {
-        for name in ["model.safetensors", INDEX, "model-00001-of-00003.safetensors"] {
+        for name in ["model.safetensors", INDEX_FILE, "model-00001-of-00003.safetensors"] {
             assert!(is_weights_file(name), "{name}");
         }
         for name in ["model-1-of-3.safetensors", "model-00001-of-00003.bin", "adapter_model.safetensors", ""]

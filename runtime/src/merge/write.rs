@@ -7,12 +7,13 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use super::report::{ChangeSums, TensorChange};
-use super::shards::{INDEX, Plan, Shard, Stored};
+use super::shards::{Plan, Shard, Stored};
 use super::{MergeError, MergeRequest};
 use crate::export::blocks::{Block, Blocks};
 use crate::export::encode::Encoder;
 use crate::export::{CheckpointSource, ExportProgress};
 use crate::files::FileError;
+use crate::weights::layout::INDEX_FILE;
 
 /// Bytes gathered before they are handed to the system.
 const BUFFER: usize = 1 << 20;
@@ -38,8 +39,8 @@ pub(super) fn write_weights(
         })?);
     }
     if let Some(index) = plan.index() {
-        let failed = |source| FileError::new("write", &request.directory.join(INDEX), source);
-        std::fs::write(inside.join(INDEX), index).map_err(failed)?;
+        let failed = |source| FileError::new("write", &request.directory.join(INDEX_FILE), source);
+        std::fs::write(inside.join(INDEX_FILE), index).map_err(failed)?;
     }
     Ok(changes)
 }

@@ -9,6 +9,7 @@ mod checkpoint;
 pub mod convert;
 mod error;
 mod index;
+pub(crate) mod layout;
 pub mod safetensors_file;
 mod tensor_spec;
 

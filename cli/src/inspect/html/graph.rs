@@ -8,6 +8,9 @@ use std::fmt::Write;
 
 const SIZES: Sizes = Sizes { width: 168.0, height: 42.0, gap: 16.0, rank_gap: 26.0 };
 
+/// Pictures that are wider than this together stand above each other.
+const BESIDE: f64 = 1900.0;
+
 /// The part of the model that is drawn: a block of the most common kind, or whatever there is.
 fn typical(entry: &EntryReport) -> Option<Group> {
     let blocks = |kind: &&BlockKind| matches!(kind.groups.first(), Some(Group::Block(_)));
@@ -19,7 +22,7 @@ pub(super) fn write(entry: &EntryReport, out: &mut String) {
     let Some(group) = typical(entry) else { return };
     let command = format!("gptjc inspect PLAN --entry {} --show graph", entry.name);
     let lead = format!(
-        "{group} of <code>{}</code>, which stands for the others like it. What comes from outside (weights, values of other \
+        "What becomes of {group} of <code>{}</code> stands for the others like it. What comes from outside (weights, values of other \
          blocks and of the forward pass) is named when the pointer is on a node. The whole graphs: <code>{}</code> or \
          <code>fused</code>, as text or <code>--format dot</code>.",
         escape(&entry.name),
@@ -33,18 +36,33 @@ pub(super) fn write(entry: &EntryReport, out: &mut String) {
         let count = graph.nodes.iter().filter(|node| Group::of(&node.module) == group).count();
         let summary =
             format!("{title} <span class=\"muted\">{count} nodes of {} in all</span>", graph.nodes.len());
-        let mut panels = "<div class=\"panels\">".to_owned();
-        for (name, nodes) in halves(graph, group) {
-            let _ = write!(
-                panels,
-                "<figure><figcaption>{name}</figcaption><div class=\"canvas\">{}</div></figure>",
-                draw(graph, &nodes)
-            );
-        }
-        panels.push_str("</div>");
+        let panels = panels(graph, group);
         body.push_str(&details(&summary, &panels, open));
     }
     section(out, "graphs", "Graphs", &lead, &body);
+}
+
+/// Pictures of `group`, forward and backward: side by side if there is room for both.
+fn panels(graph: &GraphView, group: Group) -> String {
+    let drawn: Vec<(&str, String, f64)> = halves(graph, group)
+        .into_iter()
+        .map(|(name, nodes)| {
+            let (svg, width) = draw(graph, &nodes);
+            (name, svg, width)
+        })
+        .collect();
+    let all: f64 = drawn.iter().map(|(.., width)| width).sum();
+    let columns = match all {
+        wide if wide > BESIDE => "minmax(0, 1fr)".to_owned(),
+        _ => drawn.iter().map(|(.., width)| format!("minmax(0, {}fr) ", px(width + 60.0))).collect(),
+    };
+    let mut html = format!("<div class=\"panels\" style=\"grid-template-columns: {}\">", columns.trim_end());
+    for (name, svg, _) in drawn {
+        let _ =
+            write!(html, "<figure><figcaption>{name}</figcaption><div class=\"canvas\">{svg}</div></figure>");
+    }
+    html.push_str("</div>");
+    html
 }
 
 /// The nodes of `group`, before and from the gradient of the loss on.
@@ -103,7 +121,8 @@ fn class(op: &str) -> &'static str {
     }
 }
 
-fn draw(graph: &GraphView, nodes: &[usize]) -> String {
+/// The picture and its width.
+fn draw(graph: &GraphView, nodes: &[usize]) -> (String, f64) {
     let inputs: BTreeMap<&str, &str> =
         graph.inputs.iter().map(|input| (input.value.value.as_str(), input.name.as_str())).collect();
     let mut writer: BTreeMap<&str, usize> = BTreeMap::new();
@@ -137,7 +156,7 @@ fn draw(graph: &GraphView, nodes: &[usize]) -> String {
         node(&graph.nodes[index], at, &inputs, &mut svg);
     }
     svg.push_str("</svg>");
-    svg
+    (svg, width)
 }
 
 /// A line that leaves and enters nodes vertically.

@@ -2,7 +2,7 @@
 
 use super::markup::{details, escape, legend, px, section, ticks};
 use crate::inspect::View;
-use crate::inspect::numbers::{bytes, thousands};
+use crate::inspect::numbers::{bytes, humane, thousands};
 use gptjc_compiler::explain::{ArenaBuffer, BufferKind, EntryReport, Group, MemoryFacts};
 use std::fmt::Write;
 
@@ -37,10 +37,11 @@ pub(super) fn write(view: &View<'_>, entry: &EntryReport, out: &mut String) {
     let kinds: Vec<(&str, &str)> = BufferKind::ALL.iter().map(|&kind| (class(kind), kind.name())).collect();
     let map = Map::new(entry, memory);
     let body = format!(
-        "<div class=\"card\"><h3>What it is made of</h3>{}</div><div class=\"card wide\"><h3>The arena during \
+        "<div class=\"card\"><h3>What it is made of</h3>{}{}</div><div class=\"card wide\"><h3>The arena during \
          <code>{}</code></h3><p class=\"note\">Time runs to the right, one column a step; a rectangle is a temporary at its \
          offset, from the step that writes it to the last that reads it. {}</p>{}<div class=\"scroll\">{}</div></div>",
         parts(memory),
+        planner(&view.report.planner),
         escape(&entry.name),
         map.note(),
         legend(&kinds),
@@ -54,7 +55,7 @@ pub(super) fn write(view: &View<'_>, entry: &EntryReport, out: &mut String) {
 /// A bar of the parts, as long as the budget.
 fn parts(memory: &MemoryFacts) -> String {
     let parts = [
-        ("c-weights", "weights that stay", memory.touched_weight_bytes.max(memory.weight_bytes.min(1))),
+        ("c-weights", "weights that stay", memory.touched_weight_bytes),
         ("c-stream", "weights read in turns", memory.stream_bytes),
         ("c-kept", "parameters, state, batch", memory.persistent_bytes),
         ("c-arena", "temporaries", memory.arena_bytes),
@@ -72,13 +73,35 @@ fn parts(memory: &MemoryFacts) -> String {
     for (class, name, size) in parts {
         let _ = write!(html, "<span><i class=\"dot {class}\"></i>{name} <b>{}</b></span>", bytes(size));
     }
-    let whose = if memory.budget_given { "budget" } else { "the target's memory" };
+    let whose = if memory.budget_given { "budget" } else { "the target's memory, but for a reserve" };
     let _ = write!(
         html,
         "<span><i class=\"mark\"></i>{whose} <b>{}</b></span></div>",
         bytes(memory.budget_bytes)
     );
     html
+}
+
+/// What was considered and chosen.
+fn planner(lines: &[String]) -> String {
+    if lines.is_empty() {
+        return String::new();
+    }
+    let line = |line: &String| match line.split_once(": ") {
+        Some((what, rest)) => {
+            let class = if what == "chosen" { " class=\"chosen\"" } else { "" };
+            format!(
+                "<tr{class}><td class=\"what\">{}</td><td>{}</td></tr>",
+                escape(what),
+                escape(&humane(rest))
+            )
+        }
+        None => format!("<tr><td></td><td>{}</td></tr>", escape(&humane(line))),
+    };
+    let rows: String = lines.iter().map(line).collect();
+    format!(
+        "<h3 class=\"later\">What the planner considered</h3><div class=\"scroll\"><table><tbody>{rows}</tbody></table></div>"
+    )
 }
 
 fn by_kind(memory: &MemoryFacts) -> String {
@@ -195,20 +218,22 @@ impl<'e> Map<'e> {
 
     /// The peak, and the budget if it is in the picture.
     fn lines(&self, svg: &mut String) {
-        let mut line = |class: &str, at: u64, text: &str| {
+        let mut line = |class: &str, at: u64, text: &str, above: f64| {
             let y = self.y(at);
-            let _ = write!(
+            let _ = writeln!(
                 svg,
-                "<path class=\"{class}\" d=\"M{LEFT} {}H{}\"/><text class=\"r line\" x=\"{}\" y=\"{}\">{text}</text>\n",
+                "<path class=\"{class}\" d=\"M{LEFT} {}H{}\"/><text class=\"r line\" x=\"{}\" y=\"{}\">{text}</text>",
                 px(y),
                 WIDTH - RIGHT,
                 WIDTH - RIGHT - 6.0,
-                px(y - 5.0)
+                px(y - above)
             );
         };
-        line("peak", self.arena, &format!("arena {}", bytes(self.arena)));
-        if self.room >= self.arena && self.room as f64 <= self.top {
-            line("budget", self.room, &format!("budget leaves {}", bytes(self.room)));
+        let shows_budget = self.room >= self.arena && self.room as f64 <= self.top;
+        let is_near = shows_budget && self.y(self.arena) - self.y(self.room) < 18.0;
+        line("peak", self.arena, &format!("arena {}", bytes(self.arena)), if is_near { -14.0 } else { 5.0 });
+        if shows_budget {
+            line("budget", self.room, &format!("budget leaves {}", bytes(self.room)), 5.0);
         }
     }
 

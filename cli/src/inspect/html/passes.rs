@@ -2,7 +2,7 @@
 
 use super::markup::{Table, details, escape, number, section};
 use crate::inspect::View;
-use crate::inspect::numbers::{bytes, flops, thousands};
+use crate::inspect::numbers::{bytes, flops, humane, thousands};
 use gptjc_compiler::explain::{EntryReport, PassRow};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -72,7 +72,7 @@ fn change(before: u64, after: u64, text: impl Fn(u64) -> String) -> String {
 fn remarks(row: &PassRow) -> String {
     let mut html = String::new();
     for applied in &row.applied {
-        let _ = write!(html, "<p class=\"applied\">{}</p>", escape(applied));
+        let _ = write!(html, "<p class=\"applied\">{}</p>", escape(&humane(applied)));
     }
     // The blocks of a model are alike, and so are the reasons.
     let mut alike: BTreeMap<(String, String), usize> = BTreeMap::new();

@@ -15,6 +15,8 @@ const TOP: f64 = 16.0;
 const BOTTOM: f64 = 40.0;
 /// Kernels with their name in the picture.
 const NAMED: usize = 8;
+/// About the width of a letter.
+const LETTER: f64 = 6.4;
 
 pub(super) fn write(view: &View<'_>, entry: &EntryReport, out: &mut String) {
     let target = &view.report.plan.target;
@@ -115,10 +117,10 @@ impl<'e> Plot<'e> {
             let path: Vec<String> = points.iter().map(|(x, y)| format!("{} {}", px(*x), px(*y))).collect();
             let _ = write!(
                 svg,
-                "<path class=\"roof\" d=\"M{}\"/><text class=\"r line\" x=\"{}\" y=\"{}\">peak in {name}: {}</text>",
+                "<path class=\"roof\" d=\"M{}\"/><text class=\"line\" x=\"{}\" y=\"{}\">peak in {name}: {}</text>",
                 path.join("L"),
-                px(points[2].0 - 4.0),
-                px(points[2].1 - 6.0),
+                px(points[1].0 + 4.0),
+                px(points[1].1 - 7.0),
                 flops_per_second(peak)
             );
         }
@@ -128,7 +130,7 @@ impl<'e> Plot<'e> {
     }
 
     fn points(&self, svg: &mut String) {
-        let mut taken: Vec<(f64, f64)> = Vec::new();
+        let mut taken: Vec<(f64, f64, f64)> = Vec::new();
         for (index, row) in self.kernels.iter().enumerate() {
             let (x, y) = self.at(row.intensity, rate(row));
             let radius = 4.0 + 18.0 * row.time_share.sqrt();
@@ -144,18 +146,19 @@ impl<'e> Plot<'e> {
                 flops_per_second(rate(row)),
                 percent(row.time_share)
             );
-            let apart =
-                |(other_x, other_y): &(f64, f64)| (x - other_x).abs() > 190.0 || (y - other_y).abs() > 16.0;
+            // Names of kernels that lie side by side would cover each other.
+            let wide = row.kernel.len() as f64 * LETTER;
+            let is_left = x + radius + wide > SIZE.0 - RIGHT;
+            let from = if is_left { x - radius - 4.0 - wide } else { x + radius + 4.0 };
+            let apart = |&(other_from, other_to, other_y): &(f64, f64, f64)| {
+                from > other_to || from + wide < other_from || (y - other_y).abs() > 13.0
+            };
             if index < NAMED && taken.iter().all(apart) {
-                let (place, class) =
-                    if x > SIZE.0 - 260.0 { (x - radius - 4.0, "r") } else { (x + radius + 4.0, "") };
-                let _ = write!(
-                    svg,
-                    "<text class=\"{class}\" x=\"{}\" y=\"{}\" dy=\"4\">{name}</text>",
-                    px(place),
-                    px(y)
-                );
-                taken.push((x, y));
+                let (class, at) = if is_left { ("r", from + wide) } else { ("", from) };
+                let (at, middle) = (px(at), px(y));
+                let _ =
+                    write!(svg, "<text class=\"{class}\" x=\"{at}\" y=\"{middle}\" dy=\"4\">{name}</text>");
+                taken.push((from, from + wide, y));
             }
         }
     }

@@ -108,7 +108,8 @@ fn columns(groups: &[GroupCost]) -> String {
         if !is_block && (row.forward.seconds + row.backward.seconds) < most * 0.02 && width < 30.0 {
             continue;
         }
-        if !is_block || index % every == 0 {
+        let next_is_named = groups.get(index + 1).is_some_and(|next| !matches!(next.group, Group::Block(_)));
+        if !is_block || (index % every == 0 && !(next_is_named && width < 26.0)) {
             let (x, y) = (px(left + width / 2.0), SIZE.1 - 8.0);
             let _ = write!(svg, "<text class=\"m\" x=\"{x}\" y=\"{y}\">{}</text>", short(row.group));
         }

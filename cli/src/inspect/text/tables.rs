@@ -1,6 +1,6 @@
 //! The tables of the text.
 
-use crate::inspect::numbers::{bytes, flops, percent, seconds as time, thousands};
+use crate::inspect::numbers::{bytes, flops, humane, percent, seconds as time, thousands};
 use gptjc_compiler::explain::{Cost, EntryReport, JobCase, MemoryFacts, PassRow, Report};
 use std::fmt::{self, Write};
 
@@ -23,9 +23,10 @@ pub(super) fn prediction(report: &Report, out: &mut String) -> fmt::Result {
     )?;
     writeln!(
         out,
-        "  its work         {}, {} of it a second time; {} moved, {} read from the checkpoint",
+        "  its work         {}, {} of it a second time ({} block(s) recomputed); {} moved, {} read from the checkpoint",
         flops(expected.flops as f64),
         flops(expected.recomputed_flops as f64),
+        expected.recomputed_blocks,
         bytes(expected.moved_bytes),
         bytes(expected.read_bytes)
     )
@@ -74,6 +75,14 @@ pub(super) fn memory(memory: &MemoryFacts, out: &mut String) -> fmt::Result {
         bytes(memory.persistent_bytes),
         bytes(memory.arena_bytes)
     )
+}
+
+pub(super) fn planner(lines: &[String], out: &mut String) -> fmt::Result {
+    if lines.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\nwhat the planner chose")?;
+    lines.iter().try_for_each(|line| writeln!(out, "  {}", humane(line)))
 }
 
 pub(super) fn job(report: &Report, out: &mut String) -> fmt::Result {

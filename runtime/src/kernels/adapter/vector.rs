@@ -87,19 +87,37 @@ unsafe fn multiply<S: Simd>(s: S, product: &impl Thin, rows: &Range<usize>, scra
 /// `sums += left · packed` for [`ROWS`] rows of `left`, [`DEPTH`] apart; rows that are not there give sums that nobody reads.
 #[inline(always)]
 fn multiply_group<S: Simd>(s: S, left: &[f32], packed: &[[f32; LANES]], sums: &mut [[f32; LANES]; ROWS]) {
+    const FEW: usize = ROWS / 2;
     let (left, _) = left.as_chunks::<DEPTH>();
-    let Some(left) = left.first_chunk::<ROWS>() else { return };
-    let mut state = [s.splat(0.0); ROWS];
-    for row in 0..ROWS {
+    // The sums, a vector of the second operand and one of an element must have registers.
+    if S::REGISTERS > ROWS + 2 {
+        multiply_rows::<S, ROWS>(s, left, packed, sums);
+    } else {
+        for (left, sums) in left.chunks_exact(FEW).zip(sums.as_chunks_mut::<FEW>().0) {
+            multiply_rows::<S, FEW>(s, left, packed, sums);
+        }
+    }
+}
+
+#[inline(always)]
+fn multiply_rows<S: Simd, const R: usize>(
+    s: S,
+    left: &[[f32; DEPTH]],
+    packed: &[[f32; LANES]],
+    sums: &mut [[f32; LANES]; R],
+) {
+    let Some(left) = left.first_chunk::<R>() else { return };
+    let mut state = [s.splat(0.0); R];
+    for row in 0..R {
         state[row] = s.load(&sums[row]);
     }
     for (index, right) in packed[..packed.len().min(DEPTH)].iter().enumerate() {
         let right = s.load(right);
-        for row in 0..ROWS {
+        for row in 0..R {
             state[row] = s.fma(s.splat(left[row][index]), right, state[row]);
         }
     }
-    for row in 0..ROWS {
+    for row in 0..R {
         s.store(state[row], &mut sums[row]);
     }
 }

@@ -15,8 +15,11 @@ mod portable;
 mod shape;
 #[cfg(test)]
 mod tests;
+#[cfg(target_arch = "x86_64")]
+mod vector;
 
 use super::{Call, Kernel, KernelError, tile_range};
+use gptjc_graphs::plan::Isa;
 use gptjc_graphs::shape::Extents;
 use shape::{Backward, Forward, Unit};
 
@@ -28,8 +31,8 @@ trait Variant: Send + Sync + Copy + 'static {
     /// Ranges of queries begin at multiples of this.
     const QUERY_TILE: usize;
 
-    /// Scratch of the forward pass, in f32 elements.
-    fn forward_scratch(self, call: &Forward) -> usize;
+    /// Scratch of the forward pass of at most `queries` queries, in f32 elements.
+    fn forward_scratch(self, call: &Forward, queries: usize) -> usize;
 
     /// Computes `o` and `lse` of a unit.
     ///
@@ -68,7 +71,7 @@ impl<V: Variant> Kernel for ForwardKernel<V> {
     }
 
     fn scratch(&self) -> usize {
-        self.variant.forward_scratch(&self.call)
+        self.variant.forward_scratch(&self.call, self.queries.min(self.call.inputs.longest_unit()))
     }
 
     unsafe fn run_tile(&self, _phase: usize, tile: usize, extents: &Extents, scratch: &mut [f32]) {
@@ -127,4 +130,32 @@ pub(super) fn bind_forward(call: &Call) -> Result<Box<dyn Kernel>, KernelError> 
 
 pub(super) fn bind_grad(call: &Call) -> Result<Box<dyn Kernel>, KernelError> {
     backward_kernel(call, portable::Portable)
+}
+
+/// The kernels of `isa`: what AVX-512 offers beyond its foundation is of no use to products of f32.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn bind_vector(call: &Call, isa: Isa) -> Option<Result<Box<dyn Kernel>, KernelError>> {
+    use crate::isa::{Avx2, Avx512};
+    match isa {
+        Isa::Portable => None,
+        Isa::Avx2 => Avx2::detect().and_then(|token| bind_variant(call, vector::Vector::<_, 6, 1>(token))),
+        Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx => {
+            Avx512::detect().and_then(|token| bind_variant(call, vector::Vector::<_, 12, 2>(token)))
+        }
+    }
+}
+
+/// The kernels of `isa`: none on this architecture.
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) fn bind_vector(_call: &Call, _isa: Isa) -> Option<Result<Box<dyn Kernel>, KernelError>> {
+    None
+}
+
+#[cfg(target_arch = "x86_64")]
+fn bind_variant<V: Variant>(call: &Call, variant: V) -> Option<Result<Box<dyn Kernel>, KernelError>> {
+    match call.kernel.op.as_str() {
+        "attention" => Some(forward_kernel(call, variant)),
+        "attention_grad" => Some(backward_kernel(call, variant)),
+        _ => None,
+    }
 }

@@ -78,7 +78,7 @@ impl Variant for Portable {
     const QUERY_TILE: usize = 1;
 
     /// Keys, values, a query, a sum, a tile of scores.
-    fn forward_scratch(self, call: &Forward) -> usize {
+    fn forward_scratch(self, call: &Forward, _queries: usize) -> usize {
         (2 * call.inputs.window + 2) * call.inputs.lanes + KEY_TILE
     }
 

@@ -33,6 +33,8 @@ macro_rules! halves {
 }
 
 impl Simd for Avx2 {
+    const REGISTERS: usize = 8;
+
     type Floats = [__m256; 2];
     type Doubles = [__m256d; 4];
     type Words = [__m256i; 2];
@@ -101,7 +103,6 @@ impl Simd for Avx2 {
         fn load_words(x: &[u32; LANES]) -> [__m256i; 2] {
             [_mm256_loadu_si256(x.as_ptr().cast()), _mm256_loadu_si256(x[HALF..].as_ptr().cast())]
         }
-        #[cfg(test)]
         fn words(x: [__m256i; 2]) -> [u32; LANES] {
             let mut lanes = [0; LANES];
             _mm256_storeu_si256(lanes.as_mut_ptr().cast(), x[0]);

@@ -19,6 +19,8 @@ macro_rules! instructions {
 }
 
 impl Simd for Avx512 {
+    const REGISTERS: usize = 32;
+
     type Floats = __m512;
     type Doubles = [__m512d; 2];
     type Words = __m512i;
@@ -80,7 +82,6 @@ impl Simd for Avx512 {
         }
         fn splat_words(x: u32) -> __m512i { _mm512_set1_epi32(x.cast_signed()) }
         fn load_words(x: &[u32; LANES]) -> __m512i { _mm512_loadu_si512(x.as_ptr().cast()) }
-        #[cfg(test)]
         fn words(x: __m512i) -> [u32; LANES] {
             let mut lanes = [0; LANES];
             _mm512_storeu_si512(lanes.as_mut_ptr().cast(), x);

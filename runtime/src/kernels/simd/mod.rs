@@ -57,6 +57,9 @@ impl<R, F: FnOnce() -> R> Body for Closure<F> {
 
 /// The arithmetic of vectors of [`LANES`] numbers, by an instruction set that the token proves.
 pub(crate) trait Simd: Copy + Send + Sync + 'static {
+    /// Vectors that registers hold.
+    const REGISTERS: usize;
+
     /// f32 numbers.
     type Floats: Copy;
     /// f64 numbers, as many.
@@ -120,7 +123,6 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// The numbers in memory.
     fn load_words(self, x: &[u32; LANES]) -> Self::Words;
     /// The lanes.
-    #[cfg(test)]
     fn words(self, x: Self::Words) -> [u32; LANES];
     /// `a + b`, modulo 2^32.
     fn add_words(self, a: Self::Words, b: Self::Words) -> Self::Words;

@@ -9,6 +9,8 @@ use std::array::from_fn;
 pub(crate) struct Software;
 
 impl Simd for Software {
+    const REGISTERS: usize = 32;
+
     type Floats = [f32; LANES];
     type Doubles = [f64; LANES];
     type Words = [u32; LANES];
@@ -118,6 +120,8 @@ impl Simd for Software {
         from_fn(|i| a[i] ^ b[i] ^ c[i])
     }
 
+    // Inlined, LLVM (of Rust 1.95, for SSE2) now and then computes some lanes wrong: it takes the products apart again.
+    #[inline(never)]
     fn wide_products(self, a: [u32; LANES], b: [u32; LANES]) -> [u32; LANES] {
         from_fn(|i| {
             let product = u64::from(a[i & !1]) * u64::from(b[i & !1]);
