@@ -3,6 +3,7 @@
 //! The distances of PyTorch's run are the `bf16_yardstick` of the golden cases.
 #![expect(clippy::unwrap_used, reason = "a helper of tests that cannot go on fails the test")]
 
+use gptjc_compiler::precision::Products;
 use gptjc_compiler::{pass_manager, pipeline};
 use gptjc_graphs::ops::Op;
 use gptjc_graphs::plan::{Isa, Precision};
@@ -11,19 +12,20 @@ use gptjc_tests::golden::{Golden, gradients, read_tensors, relative_l2};
 use gptjc_tests::interpreted::Interpreted;
 use gptjc_tests::random_model::Tensors;
 
-fn bf16(golden: &Golden) -> gptjc_graphs::plan::CompileOptions {
+fn bf16(golden: &Golden, isa: Isa) -> gptjc_graphs::plan::CompileOptions {
     let mut options = golden.compile_options();
     options.precision = Precision::Bf16.into();
+    options.target.isa = isa.name().to_owned();
     options
 }
 
 /// Gradients are nearer all together: the root of the sum of squares over tensors of their relative distances. One tensor's
 /// distance is chance to a good part, because rounding of the weights, which both runs have in common, is most of it.
-fn check_gradients(name: &str) {
+fn check_gradients(name: &str, isa: Isa) {
     let golden = Golden::open(name);
     let expected = read_tensors(&golden.dir.join("expected.safetensors"));
     let yardstick = golden.expected.bf16_yardstick.as_ref().unwrap();
-    let mut trainer = golden.trainer(&bf16(&golden), golden.train_options());
+    let mut trainer = golden.trainer(&bf16(&golden, isa), golden.train_options());
     let steps = golden.steps();
     let windows: Vec<&Window> = steps[0].iter().collect();
     let (_, labelled) = trainer.accumulate(&windows).unwrap();
@@ -38,33 +40,43 @@ fn check_gradients(name: &str) {
         ours += distance * distance;
         theirs += allowed * allowed;
     }
-    let (ours, theirs) = (f64::sqrt(ours), f64::sqrt(theirs));
-    assert!(ours <= theirs, "{name}: gradients: {ours:.4}, PyTorch's {theirs:.4}{listing}");
+    let (ours, theirs) = (f64::sqrt(ours), factor(isa) * f64::sqrt(theirs));
+    assert!(ours <= theirs, "{name}, {isa}: gradients: {ours:.4}, PyTorch's {theirs:.4}{listing}");
 }
 
-fn check_losses(name: &str) {
+/// What may be further than PyTorch's run: where both operands of a product must be bf16, as they are in PyTorch, one run
+/// with outlier channels is further than another by chance. Most of both distances is the rounding of the weights, and
+/// PyTorch's is a single sample. Where products are made by f32 instructions, nothing is given away.
+fn factor(isa: Isa) -> f64 {
+    match Products::of(isa) {
+        Products::F32 => 1.0,
+        Products::Bf16 => 1.25,
+    }
+}
+
+fn check_losses(name: &str, isa: Isa) {
     let golden = Golden::open(name);
     let yardstick = golden.expected.bf16_yardstick.as_ref().unwrap();
-    let mut trainer = golden.trainer(&bf16(&golden), golden.train_options());
+    let mut trainer = golden.trainer(&bf16(&golden, isa), golden.train_options());
     let mut largest = 0.0f64;
     for (windows, &expected) in golden.steps().iter().zip(&golden.expected.loss) {
         let windows: Vec<&Window> = windows.iter().collect();
         let report = trainer.step(&windows, &golden.schedule()).unwrap();
         largest = largest.max((f64::from(report.loss) - f64::from(expected)).abs());
     }
-    let allowed = yardstick.loss_max_abs;
-    assert!(largest <= allowed, "{name}: losses: {largest:.6}, PyTorch's {allowed:.6}");
+    let allowed = factor(isa) * yardstick.loss_max_abs;
+    assert!(largest <= allowed, "{name}, {isa}: losses: {largest:.6}, PyTorch's {allowed:.6}");
 }
 
 /// Logits of labelled rows, from what enters lm_head in the bf16 graph.
-fn check_logits(name: &str) {
+fn check_logits(name: &str, isa: Isa) {
     let golden = Golden::open(name);
-    let options = bf16(&golden);
+    let options = bf16(&golden, isa);
     let tensors = all_tensors(&golden);
     let mut interpreted = Interpreted::new(&options_with_batch(&options, &golden), &tensors);
     interpreted.in_f32 = true;
     let graph = &mut interpreted.program.micro_step;
-    pass_manager::run(&pipeline::passes(Precision::Bf16, Isa::Portable), graph).unwrap();
+    pass_manager::run(&pipeline::passes(Precision::Bf16, isa), graph).unwrap();
     let head =
         graph.nodes().find_map(|(_, node)| matches!(node.op, Op::VocabLoss(_)).then(|| node.operands[0]));
     graph.output("h", head.unwrap());
@@ -95,7 +107,7 @@ fn check_logits(name: &str) {
         .collect();
     let distance = relative_l2(&logits, &labelled);
     let allowed = golden.expected.bf16_yardstick.as_ref().unwrap().logits;
-    assert!(distance <= allowed, "{name}: logits: {distance:.5}, PyTorch's {allowed:.5}");
+    assert!(distance <= allowed, "{name}, {isa}: logits: {distance:.5}, PyTorch's {allowed:.5}");
 }
 
 fn options_with_batch(
@@ -122,16 +134,21 @@ fn all_tensors(golden: &Golden) -> Tensors {
     tensors
 }
 
+/// All instruction sets that this CPU has.
+fn check(name: &str) {
+    for isa in Isa::ALL.into_iter().filter(|&isa| gptjc_runtime::isa::usable(isa)) {
+        check_logits(name, isa);
+        check_gradients(name, isa);
+        check_losses(name, isa);
+    }
+}
+
 #[test]
 fn medium() {
-    check_logits("medium");
-    check_gradients("medium");
-    check_losses("medium");
+    check("medium");
 }
 
 #[test]
 fn outliers() {
-    check_logits("outliers");
-    check_gradients("outliers");
-    check_losses("outliers");
+    check("outliers");
 }

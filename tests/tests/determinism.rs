@@ -3,8 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a helper of tests that cannot go on fails the test")]
 
 use gptjc_compiler::CompileError;
-use gptjc_graphs::plan::{CompileOptions, Packing, Precision};
+use gptjc_graphs::plan::{CompileOptions, Isa, Packing, Precision};
 use gptjc_runtime::data::window::Window;
+use gptjc_runtime::isa;
 use gptjc_runtime::topology::Pretended;
 use gptjc_runtime::train::{LinearSchedule, TrainOptions};
 use gptjc_tests::golden::Golden;
@@ -39,11 +40,12 @@ struct Run {
 }
 
 impl Run {
-    fn new(packing: Packing, precision: Precision) -> Self {
+    fn new(packing: Packing, precision: Precision, isa: Isa) -> Self {
         let golden = Golden::open("plain");
         let mut options = golden.compile_options();
         options.packing = packing.into();
         options.precision = precision.into();
+        options.target.isa = isa.name().to_owned();
         options.step_windows = 8;
         options.per_device_train_batch_size = 8;
         options.micro_batch = 8;
@@ -85,32 +87,32 @@ fn least_budget(options: &CompileOptions) -> u64 {
     }
 }
 
-fn variants(packing: Packing, precision: Precision) -> Vec<(&'static str, Run)> {
+fn variants(packing: Packing, precision: Precision, isa: Isa) -> Vec<(&'static str, Run)> {
     let mut variants: Vec<(&str, Run)> = Vec::new();
     let micro_batches =
         [("micro-batch 1", 1), ("micro-batch 2", 2), ("micro-batch 3", 3), ("micro-batch 4", 4)];
     for (name, micro_batch) in micro_batches {
-        let mut run = Run::new(packing, precision);
+        let mut run = Run::new(packing, precision, isa);
         run.options.micro_batch = micro_batch;
         run.threads = 2;
         variants.push((name, run));
     }
     for (name, threads) in [("2 threads", 2), ("5 threads", 5)] {
-        variants.push((name, Run { threads, ..Run::new(packing, precision) }));
+        variants.push((name, Run { threads, ..Run::new(packing, precision, isa) }));
     }
     for (name, threads) in [("2x1", 2), ("3x2", 6), ("2x2", 3)] {
         let topology = Some(name.parse().unwrap());
-        variants.push((name, Run { threads, topology, ..Run::new(packing, precision) }));
+        variants.push((name, Run { threads, topology, ..Run::new(packing, precision, isa) }));
     }
-    let mut small_caches = Run::new(packing, precision);
+    let mut small_caches = Run::new(packing, precision, isa);
     small_caches.options.target.l2_bytes = 4 << 10;
     small_caches.options.target.cores = 7;
     variants.push(("small caches, many cores", small_caches));
-    let mut large_caches = Run::new(packing, precision);
+    let mut large_caches = Run::new(packing, precision, isa);
     large_caches.options.target.l2_bytes = 64 << 20;
     large_caches.options.target.cores = 1;
     variants.push(("large caches, one core", large_caches));
-    let mut budget = Run::new(packing, precision);
+    let mut budget = Run::new(packing, precision, isa);
     let eight = gptjc_compiler::compile(&budget.options).unwrap();
     budget.options.micro_batch = 0;
     budget.options.memory_budget = eight.prediction.peak_bytes - eight.arena_bytes / 2;
@@ -120,14 +122,14 @@ fn variants(packing: Packing, precision: Precision) -> Vec<(&'static str, Run)> 
         "the budget should force smaller micro-batches or recomputation"
     );
     variants.push(("a tight memory budget", budget));
-    let mut least = Run::new(packing, precision);
+    let mut least = Run::new(packing, precision, isa);
     least.options.micro_batch = 0;
     least.options.memory_budget = least_budget(&least.options);
     let plan = gptjc_compiler::compile(&least.options).unwrap();
     let recomputed = plan.prediction.recomputed_blocks;
     assert!(plan.options.micro_batch == 1 && plan.stream_bytes > 0 && recomputed > 0, "{:?}", plan.remarks);
     variants.push(("the least memory budget", least));
-    let mut streaming = Run::new(packing, precision);
+    let mut streaming = Run::new(packing, precision, isa);
     streaming.options.micro_batch = 1;
     let resident = gptjc_compiler::compile(&streaming.options).unwrap();
     streaming.options.memory_budget = resident.prediction.peak_bytes - resident.weight_bytes / 2;
@@ -137,13 +139,16 @@ fn variants(packing: Packing, precision: Precision) -> Vec<(&'static str, Run)> 
     variants
 }
 
+/// Kernels of each instruction set that this CPU has, each a rounding class of its own or part of one.
 fn check(packing: Packing, precision: Precision) {
-    let reference = Run::new(packing, precision).adapter_bytes(packing);
-    for (name, run) in variants(packing, precision) {
-        assert!(
-            run.adapter_bytes(packing) == reference,
-            "{packing}, {precision}: other adapter bytes with {name}"
-        );
+    for isa in Isa::ALL.into_iter().filter(|&isa| isa::usable(isa)) {
+        let reference = Run::new(packing, precision, isa).adapter_bytes(packing);
+        for (name, run) in variants(packing, precision, isa) {
+            assert!(
+                run.adapter_bytes(packing) == reference,
+                "{packing}, {precision}, {isa}: other adapter bytes with {name}"
+            );
+        }
     }
 }
 
