@@ -34,7 +34,7 @@ impl Pieces {
         };
         let start = (rows.start * stride + columns.start) * size;
         // A piece may begin inside of a line.
-        let lines = (columns.len() * size).div_ceil(LINE) + usize::from(start % LINE > 0);
+        let lines = (columns.len() * size).div_ceil(LINE) + usize::from(!start.is_multiple_of(LINE));
         Self { first: address.wrapping_add(start), stride: stride * size, rows: rows.len(), lines }
     }
 

@@ -146,7 +146,7 @@ impl Kernel for WindowMatmul {
             let slots: Range<usize> = table_range(self.table.read_to(2 * window + 2), window);
             (self.y.read(elements(&slots, n)), self.x.read(elements(&slots, k)))
         };
-        let inner = if n == 0 { 0 } else { y.len() / n };
+        let inner = y.len().checked_div(n).unwrap_or(0);
         // The window's tokens are summed: rows of both operands.
         let left = Left { transposed: true, ..Left::rows(Elements::F32(y), n) };
         let right = Right { elements: Elements::F32(x), stride: k, form: Form::Nn };
