@@ -2,7 +2,7 @@
 //!
 //! A step takes `max(FLOPs / (peak · efficiency), bytes / bandwidth)` and a launch. FLOPs and bytes are the ops' own
 //! counts at the bounds; the peak is that of all cores for the type that is multiplied; the efficiency is that of the
-//! kernel's family, see [`efficiency`].
+//! kernel's family, see `efficiency`.
 //!
 //! Does not: know caches or single kernels; `gptjc bench kernels` measures those, and its numbers go into the table.
 

@@ -1,7 +1,7 @@
 //! Fusion: patterns of primitive nodes become one node each.
 //!
-//! A pass finds *candidates* ([`replace::Candidate`]): nodes to absorb, and the fused nodes that stand for them. What is
-//! the same for all of them, [`replace::replace`] does once: a candidate is refused, with the reason, if a value that it
+//! A pass finds *candidates* (`replace::Candidate`): nodes to absorb, and the fused nodes that stand for them. What is
+//! the same for all of them, `replace::replace` does once: a candidate is refused, with the reason, if a value that it
 //! would lose is read elsewhere; fused nodes are put where the last node that they absorb was, or earlier if somebody
 //! reads them earlier.
 //!

@@ -2,7 +2,7 @@
 //!
 //! Matrices are streamed by *unit*: those of a block together, lm_head by itself. Vectors and the embedding table always
 //! stay: vectors are small, and of the table a micro-batch touches a few rows, which the system maps and drops by the
-//! page. For a number of bytes that weights may take, [`options`] lists what can be done: for each number of slots of the
+//! page. For a number of bytes that weights may take, `options` lists what can be done: for each number of slots of the
 //! stream region, as many units as fit stay, either spread evenly, so that the disk reads on while they are at work, or
 //! the lowest.
 

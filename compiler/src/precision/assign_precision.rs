@@ -11,8 +11,8 @@
 //!                                                %z = projection %b, %w, ... {dtype = f32}
 //! ```
 //!
-//! An op stores a result as bf16 if it can and everybody who reads it takes bf16 ([`takes_bf16`]); where somebody must have
-//! bf16 ([`needs_bf16`]) and the value is stored as f32, it is cast. The residual stream and its gradient, norms'
+//! An op stores a result as bf16 if it can and everybody who reads it takes bf16 (`takes_bf16`); where somebody must have
+//! bf16 (`needs_bf16`) and the value is stored as f32, it is cast. The residual stream and its gradient, norms'
 //! statistics, log-sum-exps, adapters, thin products, loss, parameter gradients and moments stay f32. Where all parameters
 //! are trained, the f32 masters are cast as well.
 //!

@@ -1,7 +1,7 @@
 //! GELU in its tanh form (`gelu_new`) and its gradient. Source: Hendrycks and Gimpel 2016.
 //!
 //! # Numerics
-//! Portable: the tanh of the `libm` crate. Vectors: [`math::gelu`] and [`math::gelu_derivative`], by the exponential.
+//! Portable: the tanh of the `libm` crate. Vectors: `math::gelu` and `math::gelu_derivative`, by the exponential.
 
 use super::elementwise::{leading, start_from};
 use super::rowwise::{RowKernel, elements, portions};

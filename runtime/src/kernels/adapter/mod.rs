@@ -1,6 +1,6 @@
 //! The thin products of low-rank adapters: lower halves with their dropout, and gradients.
 //!
-//! [`Down`], [`UpGrad`] and [`Grad`] say what a call is bound to and how its work is cut; every variant takes them.
+//! `Down`, `UpGrad` and `Grad` say what a call is bound to and how its work is cut; every variant takes them.
 //!
 //! # Numerics
 //! Each sum is one f32 chain in ascending order of its index; sums over tokens stop at windows. An element of x that is

@@ -4,10 +4,10 @@
 //! unit owns dk and dv of its segment and head and adds the queries up in ascending order. Query and key tiles are
 //! constants, so the bits depend neither on tiles nor on threads.
 //!
-//! Variants: `portable`, plain loops; `avx2` and `avx512`, one algorithm over vectors of 16 lanes (see [`vector`]).
+//! Variants: `portable`, plain loops; `avx2` and `avx512`, one algorithm over vectors of 16 lanes (see `vector`).
 //!
 //! # Numerics
-//! As the op says: products over d ascend; the softmax is online over tiles of [`KEY_TILE`] keys; in the gradient sums
+//! As the op says: products over d ascend; the softmax is online over tiles of `KEY_TILE` keys; in the gradient sums
 //! over keys ascend for a query and sums over queries for a key. Everything is f32; operands and results of bf16 are
 //! widened exactly and rounded once.
 

@@ -3,7 +3,7 @@
 //! # Numerics
 //! `x`, parameters and gradients are f32; `dy` may be bf16, and `y` is rounded once, to the attribute's type. Statistics
 //! are the mean first, then the biased variance of the differences. Portable: sums in ascending order over the row; those
-//! of vectors are in [`vector`].
+//! of vectors are in `vector`.
 
 mod portable;
 #[cfg(test)]

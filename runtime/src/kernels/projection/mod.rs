@@ -1,6 +1,6 @@
 //! Fused projections and the gradient of what they read.
 //!
-//! [`Projection`] and [`ProjectionGrad`] say what a call is bound to and how its work is cut; every variant takes them.
+//! `Projection` and `ProjectionGrad` say what a call is bound to and how its work is cut; every variant takes them.
 //!
 //! # Numerics
 //! An output is one chain in f32: the base product ascending, then (forward) the products of the adapter with its

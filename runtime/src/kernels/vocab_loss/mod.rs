@@ -1,6 +1,6 @@
 //! The projection to the vocabulary with its loss and gradient, in chunks of rows.
 //!
-//! [`VocabLoss`] says what a call is bound to and how its work is cut into chunks, phases and tiles; every variant takes
+//! `VocabLoss` says what a call is bound to and how its work is cut into chunks, phases and tiles; every variant takes
 //! it. A chunk of rows has up to three phases: logits into the workspace, tile by tile; loss and, in place, the gradient
 //! of the logits, row by row; the product of that gradient, tile by tile.
 //!
