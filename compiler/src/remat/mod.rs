@@ -14,8 +14,8 @@
 //! frees 8 of them for 7: 1.37. So fewer blocks recomputed as a whole free more for the same work, and the number of
 //! blocks is fine enough a choice.
 
-mod blocks;
-mod cheap;
+pub mod blocks;
+pub mod cheap;
 pub mod recompute;
 
 pub use blocks::RecomputeBlocks;
