@@ -54,8 +54,8 @@ fn small(seed: usize) -> impl FnMut(usize) -> f32 {
 /// A number whose bits are all in use.
 fn dense(seed: usize) -> impl FnMut(usize) -> f32 {
     move |index| {
-        let x =
-            (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (seed as u64 * 0x94d0_49bb_1331_11eb);
+        let x = (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            ^ (seed as u64).wrapping_mul(0x94d0_49bb_1331_11eb);
         ((x ^ x >> 31).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 40) as f32 / (1 << 23) as f32 - 1.0
     }
 }
