@@ -91,8 +91,8 @@ impl Forward {
             _ => None,
         })?;
         let (q_rotated, k_rotated) = (scores_node.operands[0], scores_node.operands[1]);
-        let (q_node, q, _) = rotated(matcher, q_rotated, op.heads, false)?;
-        let (k_node, k, rotary) = rotated(matcher, k_rotated, op.heads, false)?;
+        let (q_node, q, _) = rotated(matcher, q_rotated, op.heads)?;
+        let (k_node, k, rotary) = rotated(matcher, k_rotated, op.heads)?;
         Some(Self {
             absorbed: vec![q_node, k_node, scores, scaled, softmax, id],
             heads: op.heads,
@@ -227,16 +227,11 @@ fn scale_of(op: &Op) -> Option<f64> {
 
 /// The rotation that gives `value`: its node, what is rotated, and position, sin, cos. Positions of labelled rows are
 /// gathered from those of the slots, which the fused op does by itself.
-fn rotated(
-    matcher: &Matcher<'_>,
-    value: ValueId,
-    heads: usize,
-    inverse: bool,
-) -> Option<(NodeId, ValueId, [ValueId; 3])> {
+fn rotated(matcher: &Matcher<'_>, value: ValueId, heads: usize) -> Option<(NodeId, ValueId, [ValueId; 3])> {
     let (id, node, op) = matcher.defined_by(value, |op| match op {
         Op::Rotary(op) => Some(op),
         _ => None,
     })?;
-    let right = op.heads == heads && op.inverse == inverse;
+    let right = op.heads == heads && !op.inverse;
     right.then(|| (id, node.operands[0], [node.operands[1], node.operands[2], node.operands[3]]))
 }

@@ -30,6 +30,7 @@ use crate::pass_manager::Pass;
 use gptjc_graphs::dtype::DType;
 use gptjc_graphs::entities::{NodeId, ValueId};
 use gptjc_graphs::graph::{Graph, Node};
+use gptjc_graphs::layout::{ProjectionMember, ProjectionOperands};
 use gptjc_graphs::ops::Op;
 use gptjc_graphs::ops::adapter::AdapterDown;
 use gptjc_graphs::ops::matmul::Form;
@@ -216,31 +217,31 @@ fn adapter_down(x: ValueId, members: &[Member], module: &str) -> Option<FusedNod
 }
 
 fn projection(x: ValueId, members: &[Member], residuals: &[ValueId], module: &str) -> FusedNode {
-    let mask = |has: &dyn Fn(&Member) -> bool| {
-        members
+    let mut lows = (0..).map(|result| Operand::Fused { node: 0, result });
+    let parts = ProjectionOperands {
+        x: Operand::from(x),
+        members: members
             .iter()
-            .enumerate()
-            .filter(|(_, member)| has(member))
-            .map(|(index, _)| 1 << index)
-            .sum::<usize>()
+            .map(|member| ProjectionMember {
+                weight: member.weight.into(),
+                bias: member.bias.map(Operand::from),
+                adapter: member.adapter.as_ref().and_then(|adapter| Some((lows.next()?, adapter.b.into()))),
+            })
+            .collect(),
+        residuals: residuals.iter().map(|&value| value.into()).collect(),
     };
+    let activations = members.iter().enumerate().filter(|(_, member)| member.activated.is_some());
     let op = Projection {
         members: members.len(),
-        biased: mask(&|member| member.bias.is_some()),
-        adapted: mask(&|member| member.adapter.is_some()),
-        gelu: mask(&|member| member.activated.is_some()),
+        biased: parts.biased(),
+        adapted: parts.adapted(),
+        gelu: activations.map(|(index, _)| 1 << index).sum(),
         residuals: residuals.len(),
         scale: adapted(members).next().map_or(1.0, |adapter| adapter.scale),
         dtype: DType::F32,
         activation: DType::F32,
     };
-    let mut operands = vec![Operand::from(x)];
-    operands.extend(members.iter().map(|member| Operand::from(member.weight)));
-    operands.extend(members.iter().filter_map(|member| member.bias).map(Operand::from));
-    for (result, adapter) in adapted(members).enumerate() {
-        operands.extend([Operand::Fused { node: 0, result }, adapter.b.into()]);
-    }
-    operands.extend(residuals.iter().map(|&value| Operand::from(value)));
+    let operands = parts.join();
     let activated = members.iter().filter_map(|member| member.activated);
     FusedNode {
         op: op.into(),

@@ -27,6 +27,10 @@ use crate::pass_manager::Pass;
 use gptjc_graphs::dtype::DType;
 use gptjc_graphs::entities::{NodeId, ValueId};
 use gptjc_graphs::graph::{Graph, Node};
+use gptjc_graphs::layout::{
+    AdapterGradMember, AdapterGradOperands, Masks, ProjectionGradMember, ProjectionGradOperands,
+    ProjectionMember,
+};
 use gptjc_graphs::ops::Op;
 use gptjc_graphs::ops::adapter::{AdapterDown, AdapterGrad, AdapterUpGrad};
 use gptjc_graphs::ops::matmul::Form;
@@ -86,8 +90,8 @@ struct Adapter {
 struct Adapters<'g> {
     op: &'g AdapterDown,
     x: ValueId,
-    /// What masks are made from: window table, counter and, on rows, the labelled slots.
-    mask: Vec<ValueId>,
+    /// What masks are made from.
+    masks: Option<Masks<Operand>>,
     scale: f64,
     members: Vec<Adapter>,
     module: String,
@@ -99,18 +103,28 @@ impl<'g> Adapters<'g> {
         let Op::AdapterDown(op) = &down.op else { return None };
         let mut scale = 1.0;
         let mut members = Vec::new();
-        for (&a, &low) in down.operands[1..].iter().zip(&down.results) {
+        let parts = op.operands(&down.operands)?;
+        for (a, &low) in parts.lower.into_iter().zip(&down.results) {
             let (_, projection, of_projection) = matcher.reader(low, |node| match &node.op {
                 Op::Projection(op) => Some(op),
                 _ => None,
             })?;
+            let base = of_projection.operands(&projection.operands)?;
+            let on = |member: &ProjectionMember<ValueId>| {
+                member.adapter.filter(|adapter| adapter.0 == low).map(|(_, b)| (member.weight, b))
+            };
+            let (weight, b) = base.members.iter().find_map(on)?;
             scale = of_projection.scale;
-            members.push(Adapter::find(matcher, projection, of_projection.adapted, a, low, scale)?);
+            members.push(Adapter::find(matcher, weight, [a, b], low, scale)?);
         }
         Some(Self {
             op,
-            x: down.operands[0],
-            mask: down.operands[1 + op.members..].to_vec(),
+            x: parts.x,
+            masks: parts.masks.map(|masks| Masks {
+                window_table: masks.window_table.into(),
+                counter: masks.counter.into(),
+                labelled: masks.labelled.map(Operand::from),
+            }),
             scale,
             members,
             module: down.module.clone(),
@@ -129,15 +143,18 @@ impl<'g> Adapters<'g> {
     }
 
     fn grad(&self) -> Option<FusedNode> {
-        let mut operands = vec![Operand::from(self.x)];
-        let mut results = Vec::new();
-        for (index, member) in self.members.iter().enumerate() {
-            operands.extend([member.dy, member.low].map(Operand::from));
-            operands.push(Operand::Fused { node: 0, result: index });
-            results.extend([(2 * index, member.da.1), (2 * index + 1, member.db.1)]);
-        }
-        operands.push(self.members.first()?.table.into());
-        operands.extend(self.mask.iter().map(|&value| Operand::from(value)));
+        let member = |(result, member): (usize, &Adapter)| AdapterGradMember {
+            dy: member.dy.into(),
+            low: member.low.into(),
+            dlow: Operand::Fused { node: 0, result },
+        };
+        let parts = AdapterGradOperands {
+            x: Operand::from(self.x),
+            members: self.members.iter().enumerate().map(member).collect(),
+            table: self.members.first()?.table.into(),
+            masks: self.masks.clone(),
+        };
+        let results = self.members.iter().flat_map(|member| [member.da.1, member.db.1]);
         let op = AdapterGrad {
             members: self.members.len(),
             scale: self.scale,
@@ -146,9 +163,9 @@ impl<'g> Adapters<'g> {
         };
         Some(FusedNode {
             op: op.into(),
-            operands,
+            operands: parts.join(),
             absorbed: self.members.iter().flat_map(|member| [member.da.0, member.db.0]).collect(),
-            results,
+            results: results.enumerate().collect(),
             module: self.module.clone(),
         })
     }
@@ -157,20 +174,11 @@ impl<'g> Adapters<'g> {
 impl Adapter {
     fn find(
         matcher: &Matcher<'_>,
-        projection: &Node,
-        adapted: usize,
-        a: ValueId,
+        weight: ValueId,
+        [a, b]: [ValueId; 2],
         low: ValueId,
         scale: f64,
     ) -> Option<Self> {
-        let at = projection.operands.iter().position(|&operand| operand == low)?;
-        let b = *projection.operands.get(at + 1)?;
-        // Pairs of low and b stand in the order of the adapted members, and x before the weights.
-        let first = projection.operands.iter().position(|&operand| {
-            matcher.definition(operand).is_some_and(|(_, node)| matches!(node.op, Op::AdapterDown(_)))
-        })?;
-        let member = (0..usize::BITS as usize).filter(|bit| adapted >> bit & 1 == 1).nth((at - first) / 2)?;
-        let weight = *projection.operands.get(1 + member)?;
         let (dlow_node, dlow, ()) =
             matcher.reader(b, |node| (product(&node.op, Form::Nn) && node.operands[1] == b).then_some(()))?;
         let (scaled_node, scaled, factor) = matcher.defined_by(dlow.operands[0], |op| match op {
@@ -294,16 +302,18 @@ impl Sum {
     }
 
     fn node(mut self, matcher: &Matcher<'_>, group: Option<&Adapters<'_>>) -> FusedNode {
-        let (mut adapted, mut thin, mut sites) = (0, Vec::new(), Vec::new());
+        let (mut members, mut sites) = (Vec::new(), Vec::new());
         let mut absorbed = std::mem::take(&mut self.sums);
-        for (index, &(node, _, weight)) in self.bases.iter().enumerate() {
+        for &(node, dy, weight) in &self.bases {
             absorbed.push(node);
-            if let Some((member, adapter)) = self.adapter_on(group, weight) {
-                adapted |= 1 << index;
-                thin.extend([Operand::Fused { node: 0, result: member }, adapter.a.into()]);
+            let on = self.adapter_on(group, weight);
+            if let Some((member, adapter)) = on {
                 sites.extend(group.map(|group| group.op.sites[member]));
                 absorbed.extend(self.adapters.remove(&adapter.a).into_iter().flat_map(|(nodes, _)| nodes));
             }
+            let adapter =
+                on.map(|(result, adapter)| (Operand::Fused { node: 0, result }, Operand::from(adapter.a)));
+            members.push(ProjectionGradMember { dy: dy.into(), weight: weight.into(), adapter });
         }
         // A part whose adapter is of another group stays as it is.
         self.residuals.extend(self.adapters.values().map(|&(_, value)| value));
@@ -312,29 +322,28 @@ impl Sum {
                 && node.operands[0] == self.root
                 && self.residuals.is_empty()
         });
-        let mut operands: Vec<Operand> = self.bases.iter().map(|&(_, dy, _)| dy.into()).collect();
-        operands.extend(self.bases.iter().map(|&(_, _, weight)| Operand::from(weight)));
-        operands.extend(thin);
-        let p = group.filter(|_| adapted != 0).map_or(0.0, |group| group.op.p);
-        if p > 0.0 {
-            operands.extend(group.iter().flat_map(|group| &group.mask).map(|&value| Operand::from(value)));
-        }
         let mut result = self.root;
         if let Some((id, node)) = gelu {
             absorbed.push(id);
-            operands.push(node.operands[1].into());
             result = node.results[0];
         }
-        operands.extend(self.residuals.iter().map(|&value| Operand::from(value)));
+        let group = group.filter(|_| members.iter().any(|member| member.adapter.is_some()));
+        let parts = ProjectionGradOperands {
+            members,
+            masks: group.and_then(|group| group.masks.clone()),
+            u: gelu.map(|(_, node)| node.operands[1].into()),
+            residuals: self.residuals.iter().map(|&value| Operand::from(value)).collect(),
+        };
         let op = ProjectionGrad {
             members: self.bases.len(),
-            adapted,
+            adapted: parts.adapted(),
             gelu: gelu.is_some(),
             residuals: self.residuals.len(),
-            p,
+            p: group.map_or(0.0, |group| group.op.p),
             sites,
             dtype: DType::F32,
         };
+        let operands = parts.join();
         FusedNode { op: op.into(), operands, absorbed, results: vec![(0, result)], module: self.module }
     }
 }
