@@ -4,44 +4,22 @@
 //! are set up, used and released inside one block of assembly, since the compiler does not know of them.
 
 use super::blocking::{LEFT_STRIDE, MOST_ROWS, padded};
+use super::pack_avx512::ProvesAvx512;
 use super::pairs::{COLUMNS, PairTiles, TILE, tiles};
-use super::{Ahead, Format, Left, Right, Steps, avx512, pack_avx512};
+use super::{Ahead, Format, Steps, avx512};
 use crate::isa;
 use std::arch::asm;
-use std::ops::Range;
 
 /// Steps with tiles of pairs.
 #[derive(Clone, Copy)]
 pub(super) struct Tiles(pub(super) isa::Amx);
 
+impl ProvesAvx512 for Tiles {}
+
 impl Steps for Tiles {
     const ROWS: usize = MOST_ROWS;
     const COLUMNS: usize = COLUMNS;
     const PAIRS: bool = true;
-
-    unsafe fn pack_right(
-        self,
-        format: Format,
-        right: &Right,
-        inner: Range<usize>,
-        columns: Range<usize>,
-        to: *mut f32,
-    ) {
-        // SAFETY: the token proves the instructions; the rest is the caller's promise.
-        unsafe { pack_avx512::right(format, right, inner, columns, to) }
-    }
-
-    unsafe fn pack_left(
-        self,
-        format: Format,
-        left: &Left,
-        rows: Range<usize>,
-        inner: Range<usize>,
-        to: *mut f32,
-    ) {
-        // SAFETY: the token proves the instructions; the rest is the caller's promise.
-        unsafe { pack_avx512::left(format, left, rows, inner, to) }
-    }
 
     unsafe fn multiply(
         self,

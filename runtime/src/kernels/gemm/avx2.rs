@@ -4,7 +4,7 @@
 //! chains hide the latency of two multipliers.
 
 use super::blocking::{LEFT_STRIDE, padded};
-use super::{Ahead, Format, Left, Right, Steps, pack_avx2};
+use super::{Ahead, Format, Left, Packing, Right, Steps, pack_avx2};
 use crate::isa;
 use std::arch::x86_64::*;
 use std::ops::Range;
@@ -18,11 +18,7 @@ const COLUMNS: usize = 16;
 #[derive(Clone, Copy)]
 pub(super) struct Fma(pub(super) isa::Avx2);
 
-impl Steps for Fma {
-    const ROWS: usize = ROWS;
-    const COLUMNS: usize = COLUMNS;
-    const PAIRS: bool = false;
-
+impl Packing for Fma {
     unsafe fn pack_right(
         self,
         _format: Format,
@@ -46,6 +42,12 @@ impl Steps for Fma {
         // SAFETY: the token proves the instructions; the rest is the caller's promise.
         unsafe { pack_avx2::left(left, rows, inner, to) }
     }
+}
+
+impl Steps for Fma {
+    const ROWS: usize = ROWS;
+    const COLUMNS: usize = COLUMNS;
+    const PAIRS: bool = false;
 
     unsafe fn multiply(
         self,

@@ -4,10 +4,10 @@
 //! chains hide the latency of two multipliers.
 
 use super::blocking::{LEFT_STRIDE, even_part, padded};
-use super::{Ahead, Format, Left, Right, Steps, pack_avx512};
+use super::pack_avx512::ProvesAvx512;
+use super::{Ahead, Format, Steps};
 use crate::isa;
 use std::arch::x86_64::*;
-use std::ops::Range;
 
 /// Rows of a tile.
 pub(super) const ROWS: usize = 12;
@@ -18,34 +18,12 @@ pub(super) const COLUMNS: usize = 32;
 #[derive(Clone, Copy)]
 pub(super) struct Fma(pub(super) isa::Avx512);
 
+impl ProvesAvx512 for Fma {}
+
 impl Steps for Fma {
     const ROWS: usize = ROWS;
     const COLUMNS: usize = COLUMNS;
     const PAIRS: bool = false;
-
-    unsafe fn pack_right(
-        self,
-        format: Format,
-        right: &Right,
-        inner: Range<usize>,
-        columns: Range<usize>,
-        to: *mut f32,
-    ) {
-        // SAFETY: the token proves the instructions; the rest is the caller's promise.
-        unsafe { pack_avx512::right(format, right, inner, columns, to) }
-    }
-
-    unsafe fn pack_left(
-        self,
-        format: Format,
-        left: &Left,
-        rows: Range<usize>,
-        inner: Range<usize>,
-        to: *mut f32,
-    ) {
-        // SAFETY: the token proves the instructions; the rest is the caller's promise.
-        unsafe { pack_avx512::left(format, left, rows, inner, to) }
-    }
 
     unsafe fn multiply(
         self,

@@ -1,43 +1,21 @@
 //! Products with AVX512-BF16: products of bf16 by dot products of pairs, others as with AVX-512.
 
+use super::pack_avx512::ProvesAvx512;
 use super::pairs::{COLUMNS, PairVector, ROWS, vector_tile, vector_tiles};
-use super::{Ahead, Format, Left, Right, Steps, avx512, pack_avx512};
+use super::{Ahead, Format, Steps, avx512};
 use crate::isa;
 use std::arch::x86_64::*;
-use std::ops::Range;
 
 /// Steps with dot products of 16 pairs.
 #[derive(Clone, Copy)]
 pub(super) struct Dots(pub(super) isa::Avx512Bf16);
 
+impl ProvesAvx512 for Dots {}
+
 impl Steps for Dots {
     const ROWS: usize = ROWS;
     const COLUMNS: usize = COLUMNS;
     const PAIRS: bool = true;
-
-    unsafe fn pack_right(
-        self,
-        format: Format,
-        right: &Right,
-        inner: Range<usize>,
-        columns: Range<usize>,
-        to: *mut f32,
-    ) {
-        // SAFETY: the token proves the instructions; the rest is the caller's promise.
-        unsafe { pack_avx512::right(format, right, inner, columns, to) }
-    }
-
-    unsafe fn pack_left(
-        self,
-        format: Format,
-        left: &Left,
-        rows: Range<usize>,
-        inner: Range<usize>,
-        to: *mut f32,
-    ) {
-        // SAFETY: the token proves the instructions; the rest is the caller's promise.
-        unsafe { pack_avx512::left(format, left, rows, inner, to) }
-    }
 
     unsafe fn multiply(
         self,

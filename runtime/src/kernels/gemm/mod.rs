@@ -166,15 +166,8 @@ pub(crate) trait Finish {
     fn finish(&self, row: usize, column: usize, sums: &mut [f32]);
 }
 
-/// The steps that an instruction set gives the driver.
-trait Steps: Copy {
-    /// Rows of the left operand that are packed and multiplied together, at most.
-    const ROWS: usize;
-    /// Columns of a panel of the right operand.
-    const COLUMNS: usize;
-    /// Whether there are steps for [`Format::Pairs`].
-    const PAIRS: bool;
-
+/// How operands are packed for [`Steps`].
+trait Packing: Copy {
     /// Packs `inner` of `columns` of the right operand, as [`blocking`] says.
     ///
     /// # Safety
@@ -191,7 +184,7 @@ trait Steps: Copy {
     /// Packs `inner` of `rows` of the left operand, as [`blocking`] says.
     ///
     /// # Safety
-    /// The ranges lie in `left`, `rows` are at most [`ROWS`](Self::ROWS); `to` has room for them.
+    /// The ranges lie in `left`, `rows` are at most [`Steps::ROWS`]; `to` has room for them.
     unsafe fn pack_left(
         self,
         format: Format,
@@ -200,6 +193,16 @@ trait Steps: Copy {
         inner: Range<usize>,
         to: *mut f32,
     );
+}
+
+/// The steps that an instruction set gives the driver.
+trait Steps: Packing {
+    /// Rows of the left operand that are packed and multiplied together, at most.
+    const ROWS: usize;
+    /// Columns of a panel of the right operand.
+    const COLUMNS: usize;
+    /// Whether there are steps for [`Format::Pairs`].
+    const PAIRS: bool;
 
     /// Adds the product of a packed left panel of `rows` rows and of `panels` packed right panels of `depth` lanes to
     /// `sums`, or makes it the sums if they are `fresh`. Meanwhile asks for what lies `ahead`.

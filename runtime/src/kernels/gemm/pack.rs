@@ -23,7 +23,7 @@ fn lane(format: Format, at: impl Fn(usize) -> f32) -> f32 {
     }
 }
 
-/// [`super::Steps::pack_right`] for panels of `panel` columns.
+/// [`super::Packing::pack_right`] for panels of `panel` columns.
 pub(super) fn right(
     format: Format,
     right: &Right,
@@ -52,7 +52,7 @@ pub(super) fn right(
     }
 }
 
-/// [`super::Steps::pack_left`].
+/// [`super::Packing::pack_left`].
 pub(super) fn left(format: Format, left: &Left, rows: Range<usize>, inner: Range<usize>, to: &mut [f32]) {
     let (per_lane, length) = (elements_of_lane(format), inner.len());
     for (index, row) in rows.enumerate() {

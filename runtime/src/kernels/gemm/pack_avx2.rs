@@ -14,7 +14,7 @@ const COLUMNS: usize = 16;
 /// Bytes of a vector.
 const BYTES: usize = 32;
 
-/// [`super::Steps::pack_right`], always as f32.
+/// [`super::Packing::pack_right`], always as f32.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) unsafe fn right(right: &Right, inner: Range<usize>, columns: Range<usize>, to: *mut f32) {
     let stride = right.stride;
@@ -168,7 +168,7 @@ unsafe fn load(elements: Elements, start: usize, count: usize) -> __m256 {
     }
 }
 
-/// [`super::Steps::pack_left`], always as f32.
+/// [`super::Packing::pack_left`], always as f32.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) unsafe fn left(left: &Left, rows: Range<usize>, inner: Range<usize>, to: *mut f32) {
     let scale = _mm256_set1_ps(left.scale);

@@ -5,22 +5,45 @@
 //! asked for.
 
 use super::blocking::{LANE_STEP, LEFT_STRIDE, padded};
-use super::{Elements, Form, Format, Left, Right};
+use super::{Elements, Form, Format, Left, Packing, Right};
 use std::arch::x86_64::*;
 use std::ops::Range;
 
 /// Columns of a panel: two vectors.
 const COLUMNS: usize = 32;
 
-/// [`super::Steps::pack_right`].
+/// Steps that hold a token of AVX-512, or of an instruction set that includes it: all of them pack alike.
+pub(super) trait ProvesAvx512: Copy {}
+
+impl<S: ProvesAvx512> Packing for S {
+    unsafe fn pack_right(
+        self,
+        format: Format,
+        right: &Right,
+        inner: Range<usize>,
+        columns: Range<usize>,
+        to: *mut f32,
+    ) {
+        // SAFETY: [`ProvesAvx512`] is for what proves the instructions; the rest is the caller's promise.
+        unsafe { self::right(format, right, inner, columns, to) }
+    }
+
+    unsafe fn pack_left(
+        self,
+        format: Format,
+        left: &Left,
+        rows: Range<usize>,
+        inner: Range<usize>,
+        to: *mut f32,
+    ) {
+        // SAFETY: [`ProvesAvx512`] is for what proves the instructions; the rest is the caller's promise.
+        unsafe { self::left(format, left, rows, inner, to) }
+    }
+}
+
+/// [`super::Packing::pack_right`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-pub(super) unsafe fn right(
-    format: Format,
-    right: &Right,
-    inner: Range<usize>,
-    columns: Range<usize>,
-    to: *mut f32,
-) {
+unsafe fn right(format: Format, right: &Right, inner: Range<usize>, columns: Range<usize>, to: *mut f32) {
     let stride = right.stride;
     // SAFETY: the caller's promise; elements are addressed as the form says.
     unsafe {
@@ -228,15 +251,9 @@ unsafe fn straight_pairs(from: *const u16, stride: usize, depth: usize, columns:
     unsafe { zero_last_half(padded(lanes), columns, to) };
 }
 
-/// [`super::Steps::pack_left`].
+/// [`super::Packing::pack_left`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-pub(super) unsafe fn left(
-    format: Format,
-    left: &Left,
-    rows: Range<usize>,
-    inner: Range<usize>,
-    to: *mut f32,
-) {
+unsafe fn left(format: Format, left: &Left, rows: Range<usize>, inner: Range<usize>, to: *mut f32) {
     let stride = left.stride;
     // SAFETY: the caller's promise; elements are addressed as `Left` says.
     unsafe {

@@ -6,7 +6,7 @@
 
 use super::blocking::{LEFT_STRIDE, MOST_ROWS, elements_of_lane, padded};
 use super::pairs::{COLUMNS, PairTiles, PairVector, ROWS, TILE, tiles, vector_tile, vector_tiles};
-use super::{Ahead, Finish, Format, Left, Right, Steps, Term, driver, pack};
+use super::{Ahead, Finish, Format, Left, Packing, Right, Steps, Term, driver, pack};
 use std::ops::Range;
 
 /// Which instructions are replaced.
@@ -38,11 +38,7 @@ impl Software {
 #[derive(Clone, Copy)]
 struct Plain<const HEIGHT: usize>;
 
-impl<const HEIGHT: usize> Steps for Plain<HEIGHT> {
-    const ROWS: usize = HEIGHT;
-    const COLUMNS: usize = COLUMNS;
-    const PAIRS: bool = true;
-
+impl<const HEIGHT: usize> Packing for Plain<HEIGHT> {
     unsafe fn pack_right(
         self,
         format: Format,
@@ -70,6 +66,12 @@ impl<const HEIGHT: usize> Steps for Plain<HEIGHT> {
         let to = unsafe { std::slice::from_raw_parts_mut(to, rows.len() * LEFT_STRIDE) };
         pack::left(format, left, rows, inner, to);
     }
+}
+
+impl<const HEIGHT: usize> Steps for Plain<HEIGHT> {
+    const ROWS: usize = HEIGHT;
+    const COLUMNS: usize = COLUMNS;
+    const PAIRS: bool = true;
 
     unsafe fn multiply(
         self,
