@@ -7,7 +7,7 @@ use gptjc_graphs::plan::{CompileOptions, LoraOptions, Memory, Packing, Precision
 use gptjc_runtime::adapter::Adapter;
 use gptjc_runtime::data::pretokenized::TokenBatches;
 use gptjc_runtime::data::window::{Window, WindowLimits};
-use gptjc_runtime::train::{LinearSchedule, Start, TrainOptions, Trainer};
+use gptjc_runtime::train::{Cadence, LinearSchedule, Start, TrainOptions, Trainer};
 use gptjc_runtime::weights::Checkpoint;
 use safetensors::SafeTensors;
 use serde::Deserialize;
@@ -156,7 +156,7 @@ impl Golden {
             per_device_train_batch_size: hyper.batch,
             gradient_accumulation_steps: hyper.accumulate,
             max_steps: Some(hyper.steps as u64),
-            logging_steps: 1,
+            logging: Cadence::Steps(1),
             threads: 2,
             shuffle: false,
             ..TrainOptions::default()

@@ -151,15 +151,6 @@ const TABLE: &[Row] = &[
         ],
     },
     Row {
-        flag: "logging-strategy",
-        value: Some("WHEN"),
-        help: "steps",
-        answers: &[
-            (Words(&["steps"]), Holds("the log has an entry every --logging-steps steps")),
-            (Other, Refused("the log is by steps: --logging-steps N")),
-        ],
-    },
-    Row {
         flag: "report-to",
         value: Some("WHOM"),
         help: "none; the log is in trainer_state.json",

@@ -45,7 +45,13 @@ fn a_plan_is_compiled_inspected_and_trained() {
     assert!(said.contains("step 1/20  epoch 0.05  loss 6.3496  grad_norm 1.6976  lr 3.3114e-4"), "{said}");
     let (state, expected) = (json(&out.join("trainer_state.json")), json(&golden("plain/expected.json")));
     let log = state["log_history"].as_array().unwrap();
-    assert_eq!(log.len(), 20);
+    assert_eq!(log.len(), 21, "20 steps and the closing entry");
+    let mean = log[..20].iter().map(|entry| entry["loss"].as_f64().unwrap()).sum::<f64>() / 20.0;
+    let closing = log[20].as_object().unwrap();
+    assert!((closing["train_loss"].as_f64().unwrap() - mean).abs() < 1e-5, "{closing:?}, mean {mean}");
+    for name in ["train_runtime", "train_samples_per_second", "train_steps_per_second", "total_flos"] {
+        assert!(closing[name].as_f64().unwrap() > 0.0, "{name}: {closing:?}");
+    }
     for (entry, expected) in log.iter().zip(expected["loss"].as_array().unwrap()) {
         let (loss, expected) = (entry["loss"].as_f64().unwrap(), expected.as_f64().unwrap());
         assert!((loss - expected).abs() <= 2e-6 * expected, "step {}: {loss}, not {expected}", entry["step"]);

@@ -1,5 +1,6 @@
 //! What is decided when a run starts, not when its plan is compiled.
 
+use super::Cadence;
 use crate::topology::{Pretended, Topology};
 
 /// Options of a training run; the names are those of Hugging Face's `TrainingArguments`.
@@ -29,8 +30,12 @@ pub struct TrainOptions {
     pub max_steps: Option<u64>,
     /// Seed of the adapters' initialisation, of dropout and of the order of the data.
     pub seed: u64,
-    /// Optimizer steps between entries of the log.
-    pub logging_steps: u64,
+    /// When the log gets an entry.
+    pub logging: Cadence,
+    /// Whether it gets one after the first step in any case.
+    pub logging_first_step: bool,
+    /// When the model is evaluated.
+    pub eval: Cadence,
     /// Threads, the caller's included.
     pub threads: usize,
     /// Sockets and cores to pretend, for tests; none for those of this machine.
@@ -55,7 +60,9 @@ impl Default for TrainOptions {
             num_train_epochs: 3.0,
             max_steps: None,
             seed: 42,
-            logging_steps: 500,
+            logging: Cadence::Steps(500),
+            logging_first_step: false,
+            eval: Cadence::Never,
             threads: Topology::host().threads(),
             topology: None,
             shuffle: true,

@@ -11,7 +11,7 @@ use gptj::{Gptj, Sums};
 use gptjc_graphs::models::gptj::names::Projection;
 use gptjc_graphs::plan::{CompileOptions, LoraOptions, ModelConfig};
 use gptjc_runtime::data::window::Window;
-use gptjc_runtime::train::{LinearSchedule, TrainOptions};
+use gptjc_runtime::train::TrainOptions;
 use gptjc_tests::golden;
 use gptjc_tests::interpreted::Interpreted;
 use gptjc_tests::random_model::{self, LabelledToken, Random, Tensors};
@@ -145,8 +145,7 @@ impl Case {
             .map(|(name, values)| (name, widen(values)))
             .collect();
         // The step starts its sums anew, so it reports the loss of the same parameters.
-        let schedule = LinearSchedule { peak: 1e-3, warmup_steps: 0, total_steps: 1 };
-        let report = trainer.step(&windows, &schedule).unwrap();
+        let report = trainer.step(&windows, 1e-3).unwrap();
         let labelled = labelled as f64;
         Opinion { loss: f64::from(report.loss) * labelled, evaluated: evaluation.loss * labelled, gradients }
     }
