@@ -1,7 +1,8 @@
 //! gptjc: fine-tunes GPT-J with LoRA on CPUs.
 //!
 //! Does: parse flags, call the libraries, show progress, print errors with what to do about them, and give exit codes:
-//! 0 for done, 1 for an error, 2 for a command line that cannot be read.
+//! 0 for done, 1 for an error, 2 for a command line that cannot be read, 75 for a run that a signal stopped after it saved
+//! a checkpoint.
 //! Does not: compute or decide anything itself.
 #![forbid(unsafe_code)]
 
@@ -12,6 +13,7 @@ mod error;
 mod flags;
 mod inspect;
 mod settings;
+mod signals;
 
 use clap::Parser;
 use console::Console;
@@ -28,21 +30,22 @@ fn main() -> ExitCode {
     if cli.command.runs_kernels() {
         commands::self_test::ensure(console);
     }
+    let done = |()| ExitCode::SUCCESS;
     let result = match &cli.command {
-        Command::Compile(command) => commands::compile::run(command, console),
+        Command::Compile(command) => commands::compile::run(command, console).map(done),
         Command::Train(command) => commands::train::run(&command.job, command.plan.as_deref(), console),
         Command::Finetune(command) => commands::train::run(&command.job, None, console),
-        Command::Export(command) => commands::export::run(command, console),
-        Command::Merge(command) => commands::merge::run(command, console),
-        Command::Inspect(command) => commands::inspect::run(command, console),
-        Command::Validate(command) => commands::validate::run(command, console),
-        Command::Generate(command) => commands::generate::run(command, console),
-        Command::Synth(command) => commands::synth::run(command, console),
-        Command::Bench(command) => commands::bench::run(command, console),
-        Command::Doctor(command) => commands::doctor::run(command, console),
+        Command::Export(command) => commands::export::run(command, console).map(done),
+        Command::Merge(command) => commands::merge::run(command, console).map(done),
+        Command::Inspect(command) => commands::inspect::run(command, console).map(done),
+        Command::Validate(command) => commands::validate::run(command, console).map(done),
+        Command::Generate(command) => commands::generate::run(command, console).map(done),
+        Command::Synth(command) => commands::synth::run(command, console).map(done),
+        Command::Bench(command) => commands::bench::run(command, console).map(done),
+        Command::Doctor(command) => commands::doctor::run(command, console).map(done),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             console::error(&error::report(&error));
             ExitCode::FAILURE

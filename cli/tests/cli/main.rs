@@ -11,5 +11,6 @@ mod export_merge;
 mod inspect;
 mod questions;
 mod reference_workflow;
+mod resume;
 mod synth;
 mod tiny_model;

@@ -2,5 +2,7 @@
 
 pub mod atomic;
 mod error;
+pub mod lock;
+pub mod space;
 
 pub use error::FileError;
