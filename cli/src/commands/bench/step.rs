@@ -136,7 +136,11 @@ fn model_config(flags: &StepFlags) -> Result<ModelConfig, CliError> {
 
 fn options(flags: &StepFlags, model: ModelConfig) -> CompileOptions {
     let work = &flags.work;
-    let mut options = settings::defaults(model, machine::host(), None);
+    let mut target = machine::host();
+    if let Some(isa) = work.variant {
+        target.isa = isa.name().to_owned();
+    }
+    let mut options = settings::defaults(model, target, None);
     options.precision = flags.model.precision.into();
     options.max_seq_length = work.sequence;
     if work.segment.is_some_and(|segment| segment < work.sequence) {
