@@ -9,6 +9,7 @@ mod common;
 mod doctor;
 mod export_merge;
 mod inspect;
+mod models;
 mod questions;
 mod reference_workflow;
 mod synth;
