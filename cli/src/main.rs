@@ -17,12 +17,13 @@ mod signals;
 
 use clap::Parser;
 use console::Console;
+use error::CliError;
 use flags::{Cli, Command};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let typed = argv::normalise(std::env::args_os());
-    let cli = Cli::try_parse_from(typed.arguments).unwrap_or_else(|error| error.exit());
+    let mut cli = Cli::try_parse_from(typed.arguments).unwrap_or_else(|error| error.exit());
     let console = Console::new(cli.log_level);
     for warning in &typed.warnings {
         console.warn(warning);
@@ -30,8 +31,20 @@ fn main() -> ExitCode {
     if cli.command.runs_kernels() {
         commands::self_test::ensure(console);
     }
+    let result =
+        settings::resolve_hub_names(&mut cli.command, console).and_then(|()| run(&cli.command, console));
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            console::error(&error::report(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: &Command, console: Console) -> Result<ExitCode, CliError> {
     let done = |()| ExitCode::SUCCESS;
-    let result = match &cli.command {
+    match command {
         Command::Compile(command) => commands::compile::run(command, console).map(done),
         Command::Train(command) => commands::train::run(&command.job, command.plan.as_deref(), console),
         Command::Finetune(command) => commands::train::run(&command.job, None, console),
@@ -40,15 +53,9 @@ fn main() -> ExitCode {
         Command::Inspect(command) => commands::inspect::run(command, console).map(done),
         Command::Validate(command) => commands::validate::run(command, console).map(done),
         Command::Generate(command) => commands::generate::run(command, console).map(done),
+        Command::Convert(command) => commands::convert::run(command, console).map(done),
         Command::Synth(command) => commands::synth::run(command, console).map(done),
         Command::Bench(command) => commands::bench::run(command, console).map(done),
         Command::Doctor(command) => commands::doctor::run(command, console).map(done),
-    };
-    match result {
-        Ok(code) => code,
-        Err(error) => {
-            console::error(&error::report(&error));
-            ExitCode::FAILURE
-        }
     }
 }

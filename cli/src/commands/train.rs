@@ -2,6 +2,7 @@
 
 use super::data::{TextPath, TrainSource};
 use super::run::{Run, failed};
+use super::weights::{self, Needed};
 use super::{compile, data, output, run};
 use crate::console::Console;
 use crate::error::CliError;
@@ -12,7 +13,6 @@ use gptjc_runtime::adapter::Adapter;
 use gptjc_runtime::machine;
 use gptjc_runtime::topology::{Pretended, Topology};
 use gptjc_runtime::train::{Cadence, Evaluator, LossEvaluator, Start, TrainOptions, Trainer};
-use gptjc_runtime::weights::Checkpoint;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -22,16 +22,16 @@ pub(crate) fn run(job: &JobFlags, plan: Option<&Path>, console: Console) -> Resu
     let verdicts = job.reference.verdicts()?;
     verdicts.notes.iter().for_each(|note| console.note(note));
     verdicts.warnings.iter().for_each(|warning| console.warn(warning));
+    settings::check_schedule(&job.run)?.iter().for_each(|warning| console.warn(warning));
     let model_dir = settings::model_dir(&job.compile.model)?;
     let sources = data::find(&job.data, job.run.do_eval, console)?;
     let adapter = job.run.adapter.as_deref().map(|path| load_adapter(path).map(|adapter| (path, adapter)));
     let adapter = adapter.transpose()?;
     let flags = flags_of_data(&job.compile, &sources.train, plan.is_some(), console)?;
     let (plan, step) = plan_and_step(&flags, plan, adapter.as_ref().map(|(path, adapter)| (*path, adapter)))?;
-    let checkpoint = Checkpoint::open(model_dir)
-        .map_err(|source| CliError::Weights { path: model_dir.to_owned(), source: source.into() })?;
     let _lock = output::prepare(&job.output, job.checkpoint.resume())?;
     let saved = run::find(&job.checkpoint, &job.output.output_dir, console)?;
+    let checkpoint = weights::open(model_dir, &plan.options.model, Needed::of(&plan), console)?;
 
     let in_order = matches!(sources.train, TrainSource::Tokens(..));
     let options = train_options(&job.run, &job.checkpoint, step, in_order);
@@ -43,6 +43,7 @@ pub(crate) fn run(job: &JobFlags, plan: Option<&Path>, console: Console) -> Resu
 
     console.line(&compile::summary(&plan));
     console.line(&trainable(&plan));
+    compile::note_partial(&plan.options, console);
     let start = match adapter {
         Some((path, adapter)) => Start::Adapter(adapter, path.display().to_string()),
         None => Start::Fresh,
@@ -115,7 +116,7 @@ fn plan_and_step(
     let mut options = settings::defaults(model, machine::host(), adapter.map(|(_, adapter)| adapter));
     settings::against_adapter(flags, &options, adapter)?;
     settings::overlay(flags, &mut options)?;
-    let step = StepShape::new(&flags.window, &options);
+    let step = StepShape::new(&flags.window, &options)?;
     Ok((compile::plan(&options)?, step))
 }
 
@@ -133,7 +134,9 @@ fn train_options(
         beta2: flags.adam_beta2,
         epsilon: flags.adam_epsilon,
         max_grad_norm: flags.max_grad_norm,
+        lr_scheduler_type: flags.lr_scheduler_type,
         warmup_steps: flags.warmup_steps,
+        warmup_ratio: flags.warmup_ratio,
         per_device_train_batch_size: step.batch as usize,
         gradient_accumulation_steps: step.accumulation as usize,
         num_train_epochs: flags.num_train_epochs.unwrap_or(if in_order { 1.0 } else { 3.0 }),

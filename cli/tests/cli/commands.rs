@@ -38,7 +38,10 @@ fn a_plan_is_compiled_inspected_and_trained() {
     let said = compile(&plan, "").ok().out;
     assert!(said.contains("micro-batches of 2 window(s) of 16 tokens"), "{said}");
     let page = gptjc("inspect {plan}", &[("plan", &plan)]).ok().out;
-    assert!(page.contains("lora: rank 8, alpha 54, dropout 0, on q_proj,k_proj,v_proj,out_proj"), "{page}");
+    assert!(
+        page.contains("lora: rank 8, alpha 54, dropout 0, on q_proj, k_proj, v_proj, out_proj"),
+        "{page}"
+    );
 
     let said = train(&out, "--plan {plan}", &[("plan", &plan)]).ok().out;
     assert!(said.contains("trainable params: 8,192 || all params: 173,568 || trainable%: 4.7198"), "{said}");

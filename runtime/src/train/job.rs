@@ -7,8 +7,8 @@ use super::cadence::Moment;
 use super::checkpoint::Checkpoints;
 use super::run_state::{RunState, Share};
 use super::{
-    Cadence, Evaluator, LinearSchedule, LogEntry, Observer, RunStart, StepReport, StopFlag, Stopped,
-    TrainError, TrainOptions, Trainer,
+    Cadence, Evaluator, LogEntry, Observer, RunStart, Schedule, StepReport, StopFlag, Stopped, TrainError,
+    TrainOptions, Trainer,
 };
 use crate::data::sampler::{Duration, Sampler};
 use crate::data::window::Window;
@@ -48,11 +48,7 @@ pub fn train(trainer: &mut Trainer, job: Job<'_>, state: RunState) -> Result<Fin
     let done = state.trainer.global_step;
     sampler.seek(done / epoch_steps, done % epoch_steps)?;
     let mut run = Run {
-        schedule: LinearSchedule {
-            peak: options.learning_rate,
-            warmup_steps: options.warmup_steps,
-            total_steps,
-        },
+        schedule: Schedule::new(&options, total_steps),
         options,
         trainer,
         job,
@@ -89,7 +85,7 @@ fn log(observer: &mut dyn Observer, state: &mut RunState, entry: LogEntry) {
 struct Run<'a, 'b> {
     trainer: &'a mut Trainer,
     options: TrainOptions,
-    schedule: LinearSchedule,
+    schedule: Schedule,
     job: Job<'b>,
     state: RunState,
     share: Share,

@@ -1,7 +1,8 @@
 //! What decides the bits of a run: a resumed run must have the same.
 
+use crate::data::sampler::Sampler;
 use crate::data::window::Window;
-use crate::train::{TrainError, Trainer};
+use crate::train::{Schedule, TrainError, Trainer};
 use gptjc_graphs::plan::{CompileOptions, Isa, KernelId, Plan};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -67,15 +68,17 @@ fn settings(trainer: &Trainer, windows: &[Window]) -> Result<BTreeMap<String, St
     let mut add = |name: &str, value: String| {
         settings.insert(name.to_owned(), value);
     };
-    let sampler = crate::data::sampler::Sampler::new(options.sampler(windows.len()))?;
+    let sampler = Sampler::new(options.sampler(windows.len()))?;
     add("number of windows", windows.len().to_string());
-    add("optimizer steps (--num-train-epochs, --max-steps)", sampler.total_steps().to_string());
+    let schedule = Schedule::new(options, sampler.total_steps());
+    add("optimizer steps (--num-train-epochs, --max-steps)", schedule.total_steps.to_string());
     let step_windows = options.per_device_train_batch_size * options.gradient_accumulation_steps;
     add("windows of an optimizer step (batch times accumulation)", step_windows.to_string());
     add("--seed", options.seed.to_string());
     add("order of the windows", if options.shuffle { "shuffled" } else { "as given" }.to_owned());
-    add("--learning-rate", options.learning_rate.to_string());
-    add("--warmup-steps", options.warmup_steps.to_string());
+    add("--learning-rate", schedule.peak.to_string());
+    add("--lr-scheduler-type", schedule.kind.to_string());
+    add("steps of warm-up (--warmup-steps, --warmup-ratio)", schedule.warmup_steps.to_string());
     add("--weight-decay", options.weight_decay.to_string());
     add("--adam-beta1", options.beta1.to_string());
     add("--adam-beta2", options.beta2.to_string());
@@ -96,7 +99,7 @@ fn compiled_settings(options: &CompileOptions, add: &mut dyn FnMut(&str, String)
         add("--lora-rank", lora.rank.to_string());
         add("--lora-alpha", lora.alpha.to_string());
         add("--lora-dropout", lora.dropout.to_string());
-        add("--lora-target-modules", lora.targets.join(","));
+        add("--lora-target-modules", lora.described(","));
         add("--use-rslora", lora.use_rslora.to_string());
     }
 }
