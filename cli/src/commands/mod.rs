@@ -3,7 +3,7 @@
 pub(crate) mod bench;
 mod byte_progress;
 pub(crate) mod compile;
-mod data;
+pub(crate) mod data;
 pub(crate) mod doctor;
 mod engine;
 pub(crate) mod export;

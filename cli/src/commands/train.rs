@@ -1,6 +1,6 @@
 //! `gptjc train` and `gptjc finetune`: a plan, made or read, run on data.
 
-use super::data::{TextPath, TrainSource};
+use super::data::{TextPath, TrainSource, Validation, WindowShape};
 use super::progress::Progress;
 use super::{compile, data, output};
 use crate::console::Console;
@@ -40,8 +40,7 @@ pub(crate) fn run(job: &JobFlags, plan: Option<&Path>, console: Console) -> Resu
 
     let options = train_options(&job.run, step, matches!(sources.train, TrainSource::Tokens(..)));
     let threads = options.threads;
-    let compile_options = plan.options.clone();
-    let text = TextPath { flags: &job.data, model_dir, options: &compile_options, threads, console };
+    let text = TextPath::new(&job.data, model_dir, WindowShape::of(&plan.options), threads, console);
     let windows = text.training(&sources.train)?;
     let validation = sources.validation.as_deref().map(|path| text.validation(path)).transpose()?;
 
@@ -60,7 +59,7 @@ pub(crate) fn run(job: &JobFlags, plan: Option<&Path>, console: Console) -> Resu
     let order = DataOrder::after(trainer.options(), windows.len(), state.global_step);
     let order = order.map_err(|source| CliError::Train(source.into()))?;
     order.save(&job.output.output_dir.join(DATA_ORDER_FILE))?;
-    if let Some(windows) = validation {
+    if let Some(Validation { windows, .. }) = validation {
         // What was trained is safe by now, whatever happens here.
         evaluate(&mut trainer, &windows, &mut state, console)?;
         state.save(&job.output.output_dir.join(TRAINER_STATE_FILE))?;

@@ -11,4 +11,4 @@ mod target;
 
 pub(crate) use contradiction::{Contradictions, against_adapter, against_plan};
 pub(crate) use model::{model_config, model_dir, read_plan, read_plan_options};
-pub(crate) use options::{StepShape, defaults, in_model_order, overlay};
+pub(crate) use options::{StepShape, defaults, in_model_order, overlay, packing};
