@@ -9,6 +9,7 @@ pub mod diagnosis;
 pub mod executor;
 pub mod export;
 pub mod files;
+pub mod hub;
 pub mod isa;
 pub mod kernels;
 pub mod machine;
