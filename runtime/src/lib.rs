@@ -4,6 +4,7 @@
 
 pub mod adapter;
 pub mod bench;
+pub mod convert;
 pub mod data;
 pub mod diagnosis;
 pub mod executor;

@@ -151,6 +151,9 @@ pub(crate) struct StepWorkFlags {
     /// Windows that are computed at a time [default: as many as fit]
     #[arg(long, value_name = "N", value_parser = values::count)]
     pub(crate) micro_batch: Option<u64>,
+    /// Instruction set of the kernels [default: the best of this CPU]
+    #[arg(long, value_name = "ISA", value_parser = isas())]
+    pub(crate) variant: Option<Isa>,
 }
 
 /// A parser of names of instruction sets, which `--help` lists.

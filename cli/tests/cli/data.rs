@@ -70,7 +70,9 @@ fn all_layouts_of_mnli_are_the_same() {
 #[test]
 fn glue_is_found_in_the_hugging_face_cache() {
     let home = TempDir::new().unwrap();
-    let snapshot = "hub/datasets--nyu-mll--glue/snapshots/bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c/mnli";
+    let (folder, commit) = ("hub/datasets--nyu-mll--glue", "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c");
+    let snapshot = format!("{folder}/snapshots/{commit}/mnli");
+    write(&home, &format!("{folder}/refs/main"), commit);
     let rows = fs::read(rows().join("hub/mnli/train-00000-of-00001.parquet")).unwrap();
     for split in ["train", "validation_matched", "validation_mismatched"] {
         let path = write(&home, &format!("{snapshot}/{split}-00000-of-00001.parquet"), "");
@@ -101,10 +103,7 @@ fn glue_is_found_in_the_hugging_face_cache() {
     let line = format!("data --tokenizer-name {} --dataset-name glue", tokenizer.display());
     let message =
         gptjc_alone(&line.split_whitespace().collect::<Vec<_>>(), &[("HF_HOME", empty.path())]).error();
-    assert!(
-        message.contains("hf download nyu-mll/glue --repo-type dataset --include \"mnli/*\""),
-        "{message}"
-    );
+    assert!(message.contains("hf download nyu-mll/glue --repo-type dataset --include 'mnli/*'"), "{message}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Where the files of a dataset are.
 //!
-//! Does: find the files of a split in a directory, under the names that GLUE, MultiNLI and Hugging Face give them; find
-//! a dataset's snapshot in the Hugging Face cache.
+//! Does: find the files of a split in a directory, under the names that GLUE, MultiNLI and Hugging Face give them. A
+//! snapshot in the Hugging Face cache ([`crate::hub`]) is such a directory.
 //!
 //! Does not: fetch anything, or look into a file.
 
@@ -114,31 +114,6 @@ fn shard(name: &OsStr, stem: &str) -> Option<(usize, usize)> {
     let (index, total) = numbers.split_once("-of-")?;
     let (index, total) = (index.parse().ok()?, total.parse().ok()?);
     (index < total).then_some((index, total))
-}
-
-/// The directory of the Hugging Face hub's cache, by its environment variables, which `variable` looks up.
-pub fn hub_cache(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
-    let set = |name: &str| variable(name).filter(|path| !path.as_os_str().is_empty());
-    let home = || set("HF_HOME").map(|home| home.join("hub"));
-    let cache = || set("XDG_CACHE_HOME").map(|cache| cache.join("huggingface/hub"));
-    let default = || set("HOME").map(|home| home.join(".cache/huggingface/hub"));
-    set("HF_HUB_CACHE").or_else(home).or_else(cache).or_else(default)
-}
-
-/// The newest snapshot of the dataset `repository` (`owner/name`) in the hub's cache: that of `refs/main`, or else the
-/// only one there is.
-pub fn cached_snapshot(cache: &Path, repository: &str) -> Option<PathBuf> {
-    let folder = cache.join(format!("datasets--{}", repository.replace('/', "--")));
-    let snapshots = folder.join("snapshots");
-    if let Ok(commit) = fs::read_to_string(folder.join("refs/main")) {
-        let snapshot = snapshots.join(commit.trim());
-        if !commit.trim().is_empty() && snapshot.is_dir() {
-            return Some(snapshot);
-        }
-    }
-    let entries = fs::read_dir(snapshots).ok()?;
-    let mut folders = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir());
-    folders.next().filter(|_| folders.next().is_none())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Tests of [`super`]: every layout, shards that are not all there, and the cache.
+//! Tests of [`super`]: every layout, and shards that are not all there.
 
 use super::*;
 use tempfile::TempDir;
@@ -79,38 +79,4 @@ fn shards_are_in_order_and_whole() {
     touch(&root, &["train-00002-of-00003.parquet", "train-00007-of-00003.parquet"]);
     let names = ["00000", "00001", "00002"].map(|index| format!("train-{index}-of-00003.parquet"));
     assert_eq!(found(&root, Split::Train), Some(names.into()));
-}
-
-#[test]
-fn the_cache_is_where_the_variables_say() {
-    let cache = |set: &[(&str, &str)]| {
-        hub_cache(|name| set.iter().find(|(known, _)| *known == name).map(|(_, path)| path.into()))
-    };
-    let (hub, home, xdg, user) =
-        (("HF_HUB_CACHE", "/a"), ("HF_HOME", "/b"), ("XDG_CACHE_HOME", "/c"), ("HOME", "/d"));
-    let cases: [(&[(&str, &str)], &str); 4] = [
-        (&[user, xdg, home, hub], "/a"),
-        (&[user, xdg, home], "/b/hub"),
-        (&[user, xdg, ("HF_HOME", "")], "/c/huggingface/hub"),
-        (&[user], "/d/.cache/huggingface/hub"),
-    ];
-    for (set, expected) in cases {
-        assert_eq!(cache(set), Some(PathBuf::from(expected)));
-    }
-    assert_eq!(cache(&[]), None);
-}
-
-#[test]
-fn a_snapshot_is_that_of_main_or_the_only_one() {
-    let root = TempDir::new().unwrap();
-    let folder = "datasets--nyu-mll--glue";
-    assert_eq!(cached_snapshot(root.path(), "nyu-mll/glue"), None);
-    touch(&root, &[&format!("{folder}/snapshots/abc/README.md")]);
-    let snapshot = |name: &str| Some(root.path().join(folder).join("snapshots").join(name));
-    assert_eq!(cached_snapshot(root.path(), "nyu-mll/glue"), snapshot("abc"));
-    touch(&root, &[&format!("{folder}/snapshots/def/README.md")]);
-    assert_eq!(cached_snapshot(root.path(), "nyu-mll/glue"), None, "which of the two is not known");
-    fs::create_dir_all(root.path().join(folder).join("refs")).unwrap();
-    fs::write(root.path().join(folder).join("refs/main"), "def\n").unwrap();
-    assert_eq!(cached_snapshot(root.path(), "nyu-mll/glue"), snapshot("def"));
 }

@@ -31,7 +31,7 @@ pub enum HubError {
     )]
     NotCached {
         /// What is looked for.
-        repository: Repository,
+        repository: Box<Repository>,
         /// Where.
         looked: Vec<PathBuf>,
     },
@@ -43,7 +43,7 @@ pub enum HubError {
     )]
     NoRevision {
         /// What is looked for.
-        repository: Repository,
+        repository: Box<Repository>,
         /// Revisions in the cache.
         present: Vec<String>,
     },
@@ -54,7 +54,7 @@ pub enum HubError {
     )]
     NoSnapshot {
         /// What is looked for.
-        repository: Repository,
+        repository: Box<Repository>,
         /// The file that names the commit.
         reference: PathBuf,
         /// The commit.
@@ -77,7 +77,7 @@ pub enum HubError {
     )]
     Dangling {
         /// What is looked for.
-        repository: Repository,
+        repository: Box<Repository>,
         /// The link.
         file: PathBuf,
         /// What it leads to.

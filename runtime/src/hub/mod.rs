@@ -52,7 +52,7 @@ impl Caches {
     pub fn find(&self, repository: &Repository) -> Result<Snapshot, HubError> {
         let Some(root) = self.directories().iter().find_map(|cache| folder(cache, repository)) else {
             let looked = self.directories().to_vec();
-            return Err(HubError::NotCached { repository: repository.clone(), looked });
+            return Err(HubError::NotCached { repository: Box::new(repository.clone()), looked });
         };
         let commit = commit(&root, repository)?;
         let directory = root.join("snapshots").join(&commit);
@@ -87,13 +87,13 @@ fn commit(root: &Path, repository: &Repository) -> Result<String, HubError> {
         if root.join("snapshots").join(&commit).is_dir() {
             return Ok(commit);
         }
-        return Err(HubError::NoSnapshot { repository: repository.clone(), reference, commit });
+        return Err(HubError::NoSnapshot { repository: Box::new(repository.clone()), reference, commit });
     }
     // A commit is its own name.
     if is_commit(revision) && root.join("snapshots").join(revision).is_dir() {
         return Ok(revision.to_owned());
     }
-    Err(HubError::NoRevision { repository: repository.clone(), present: revisions(root) })
+    Err(HubError::NoRevision { repository: Box::new(repository.clone()), present: revisions(root) })
 }
 
 /// The commit that a file of `refs/` names.
@@ -163,7 +163,12 @@ fn check_links(
         if kind.is_symlink() && !path.exists() {
             let blob = fs::read_link(&path).map_err(read)?;
             let unfinished = unfinished.len();
-            return Err(HubError::Dangling { repository: repository.clone(), file: path, blob, unfinished });
+            return Err(HubError::Dangling {
+                repository: Box::new(repository.clone()),
+                file: path,
+                blob,
+                unfinished,
+            });
         }
         if kind.is_dir() && depth > 0 {
             check_links(&path, repository, unfinished, depth - 1)?;

@@ -105,8 +105,9 @@ fn drawn(count: usize, most: usize) -> String {
     const EIGHTHS: [char; 8] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
     let eighths = (count * BAR * 8).div_ceil(most);
     let mut bar = "█".repeat(eighths / 8);
-    if eighths % 8 > 0 {
-        bar.push(EIGHTHS[eighths % 8]);
+    let rest = eighths % 8;
+    if rest > 0 {
+        bar.push(EIGHTHS[rest]);
     }
     bar
 }

@@ -5,6 +5,7 @@ use crate::error::CliError;
 use crate::flags::DataFlags;
 use gptjc_runtime::data::dataset::{self, Split};
 use gptjc_runtime::data::pretokenized::TokenBatches;
+use gptjc_runtime::hub::{Caches, Kind, Repository};
 use std::path::{Path, PathBuf};
 
 /// GLUE on the hub.
@@ -114,29 +115,29 @@ fn directory(flags: &DataFlags) -> Result<Option<PathBuf>, CliError> {
             first: format!("--dataset-name {name}"),
             second: format!("--data-dir {}", directory.display()),
         }),
-        (None, true) => cached(GLUE, Some(MNLI)).map(Some),
         (None, false) if Path::new(name).is_dir() => Ok(Some(name.into())),
-        (None, false) if is_hub_name(name) => cached(name, flags.dataset_config_name.as_deref()).map(Some),
-        (None, false) => Err(CliError::Usage {
-            what: format!("there is no dataset `{name}`"),
-            advice: "gptjc never opens the network: give --dataset-name glue with --data-dir DIR, a dataset of the \
-                     Hugging Face cache as OWNER/NAME, a directory, or --train-file FILE"
-                .to_owned(),
-        }),
+        (None, is_glue) => {
+            let config = if is_glue { Some(MNLI) } else { flags.dataset_config_name.as_deref() };
+            let repository = Repository::new(Kind::Dataset, if is_glue { GLUE } else { name }, None);
+            match repository.ok().filter(|repository| repository.name().contains('/')) {
+                Some(repository) => cached(repository, config).map(Some),
+                None => Err(no_dataset(name)),
+            }
+        }
+    }
+}
+
+fn no_dataset(name: &str) -> CliError {
+    CliError::Usage {
+        what: format!("there is no dataset `{name}`"),
+        advice: "gptjc never opens the network: give --dataset-name glue with --data-dir DIR, a dataset of the Hugging \
+                 Face cache as OWNER/NAME, a directory, or --train-file FILE"
+            .to_owned(),
     }
 }
 
 fn is_glue(name: &str) -> bool {
     name == "glue" || name == GLUE
-}
-
-/// `owner/name`, as the hub names datasets.
-fn is_hub_name(name: &str) -> bool {
-    let word = |part: &str| {
-        part.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
-    };
-    name.split_once('/').is_some_and(|(owner, name)| word(owner) && word(name))
 }
 
 /// Of GLUE, only MNLI has a prompt.
@@ -156,37 +157,13 @@ fn check_config(flags: &DataFlags) -> Result<(), CliError> {
     }
 }
 
-/// The snapshot of a dataset in the Hugging Face cache.
-fn cached(repository: &str, config: Option<&str>) -> Result<PathBuf, CliError> {
-    let cache = dataset::hub_cache(|name| std::env::var_os(name).map(PathBuf::from));
-    let cache = cache.unwrap_or_else(|| PathBuf::from(".cache/huggingface/hub"));
-    dataset::cached_snapshot(&cache, repository).ok_or_else(|| {
-        let only = config.map(|config| format!(" --include \"{config}/*\"")).unwrap_or_default();
-        CliError::Usage {
-            what: format!(
-                "the dataset `{repository}` is not in the Hugging Face cache `{}`",
-                cache.display()
-            ),
-            advice: format!(
-                "gptjc never opens the network; download it with\n\
-                 hf download {repository} --repo-type dataset{only}\n\
-                 or give the files: --data-dir DIR, or --train-file FILE"
-            ),
-        }
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_the_hub_are_owner_and_name() {
-        for name in ["nyu-mll/glue", "Salesforce/wikitext", "a/b.c_d"] {
-            assert!(is_hub_name(name), "{name}");
-        }
-        for name in ["squad", "./glue", "/a/b", "a/b/c", "../a", "a/"] {
-            assert!(!is_hub_name(name), "{name}");
-        }
-    }
+/// The snapshot of a dataset in the Hugging Face cache; of its files, those in the folder `config` are needed.
+fn cached(repository: Repository, config: Option<&str>) -> Result<PathBuf, CliError> {
+    let pattern = config.map(|config| format!("{config}/*"));
+    let repository = match &pattern {
+        Some(pattern) => repository.including(&[pattern]),
+        None => repository,
+    };
+    let snapshot = Caches::of_process().find(&repository);
+    Ok(snapshot.map_err(|source| CliError::Dataset(source.into()))?.directory)
 }
