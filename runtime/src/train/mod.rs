@@ -9,6 +9,7 @@ mod data_order;
 mod error;
 mod hyper_parameters;
 mod job;
+mod log_entry;
 mod options;
 pub(crate) mod parameters;
 mod schedule;
