@@ -272,6 +272,12 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_too_long_for_a_description_is_not_parsed() {
+        let error = parse("t", &"#".repeat(LONGEST + 1)).unwrap_err().to_string();
+        assert!(error.ends_with("it has 16385 bytes, expected at most 16384"), "{error}");
+    }
+
+    #[test]
     fn measurements_replace_what_they_have_and_nothing_else() {
         let target = Target { memory_bytes: 7, ..parse("t", FILE).unwrap() };
         let measured = overlay("m", "disk_bandwidth = 2e9\npeak_f32 = 6e10\n", target.clone()).unwrap();
