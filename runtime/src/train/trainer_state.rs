@@ -117,6 +117,12 @@ fn yes() -> bool {
     true
 }
 
+impl Default for TrainerState {
+    fn default() -> Self {
+        Self::new(0, 0)
+    }
+}
+
 impl TrainerState {
     /// The state before the first step of a run of `max_steps` steps and `num_train_epochs` epochs.
     pub fn new(max_steps: u64, num_train_epochs: u64) -> TrainerState {
