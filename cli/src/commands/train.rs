@@ -1,6 +1,6 @@
 //! `gptjc train` and `gptjc finetune`: a plan, made or read, run on data.
 
-use super::data::{TextPath, TrainSource};
+use super::data::{TextPath, TrainSource, WindowShape};
 use super::run::{Run, failed};
 use super::weights::{self, Needed};
 use super::{compile, data, output, run};
@@ -36,8 +36,7 @@ pub(crate) fn run(job: &JobFlags, plan: Option<&Path>, console: Console) -> Resu
     let in_order = matches!(sources.train, TrainSource::Tokens(..));
     let options = train_options(&job.run, &job.checkpoint, step, in_order);
     let threads = options.threads;
-    let compile_options = plan.options.clone();
-    let text = TextPath { flags: &job.data, model_dir, options: &compile_options, threads, console };
+    let text = TextPath::new(&job.data, model_dir, WindowShape::of(&plan.options), threads, console);
     let windows = text.training(&sources.train)?;
     let validation = sources.validation.as_deref().map(|path| text.validation(path)).transpose()?;
 
@@ -50,7 +49,7 @@ pub(crate) fn run(job: &JobFlags, plan: Option<&Path>, console: Console) -> Resu
     };
     let mut trainer = Trainer::new(plan, Arc::new(checkpoint), start, options).map_err(failed)?;
     trainer.executor().remarks().iter().for_each(|remark| console.note(remark));
-    let mut evaluator = validation.as_deref().map(LossEvaluator::new);
+    let mut evaluator = validation.as_ref().map(|validation| LossEvaluator::new(&validation.windows));
     let run = Run {
         trainer: &mut trainer,
         windows: &windows,
