@@ -14,6 +14,7 @@ pub(crate) mod merge;
 mod model;
 mod output;
 mod progress;
+mod run;
 pub(crate) mod self_test;
 pub(crate) mod synth;
 pub(crate) mod train;

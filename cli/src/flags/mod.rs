@@ -5,6 +5,7 @@
 //! Does not: know how flags become options; see [`crate::settings`].
 
 mod bench;
+pub(crate) mod checkpoint;
 pub(crate) mod compile;
 mod convert;
 mod data;
@@ -17,6 +18,7 @@ mod train;
 pub(crate) mod values;
 
 pub(crate) use bench::{BenchCommand, BenchWhat, KernelsFlags, MachineFlags, MeasureFlags, StepFlags};
+pub(crate) use checkpoint::CheckpointFlags;
 pub(crate) use compile::{CompileFlags, LoraFlags, ModelFlags, WindowFlags};
 pub(crate) use convert::ConvertCommand;
 pub(crate) use data::{DataCommand, DataFlags};
@@ -159,6 +161,8 @@ pub(crate) struct JobFlags {
     pub(crate) data: DataFlags,
     #[command(flatten)]
     pub(crate) run: RunFlags,
+    #[command(flatten)]
+    pub(crate) checkpoint: CheckpointFlags,
     #[command(flatten)]
     pub(crate) output: OutputFlags,
     #[command(flatten)]

@@ -1,10 +1,13 @@
 //! A whole training run: steps in the sampler's order, and after each of them log, evaluate, save, in this order.
+//!
+//! Between two micro-batches the run may be stopped or a rolling checkpoint written; whatever comes after a step is a
+//! function of the steps and the options alone, so that a resumed run is the run that was not stopped.
 
 use super::cadence::Moment;
-use super::data_order::sampler_options;
+use super::checkpoint::Checkpoints;
 use super::run_state::{RunState, Share};
 use super::{
-    Evaluator, LogEntry, Observer, RunStart, Schedule, StepReport, StopFlag, Stopped, TrainError,
+    Cadence, Evaluator, LogEntry, Observer, RunStart, Schedule, StepReport, StopFlag, Stopped, TrainError,
     TrainOptions, Trainer,
 };
 use crate::data::sampler::{Duration, Sampler};
@@ -19,6 +22,8 @@ pub struct Job<'a> {
     pub evaluator: Option<&'a mut dyn Evaluator>,
     /// Who is told how it goes on.
     pub observer: &'a mut dyn Observer,
+    /// Where checkpoints go, if any are written.
+    pub checkpoints: Option<&'a mut Checkpoints>,
     /// Ends the run early: [`Trainer::stop_flag`] at the next plan step, another one between two micro-batches.
     pub stop: &'a StopFlag,
 }
@@ -38,7 +43,7 @@ pub struct Finished {
 /// [`TrainError`] if the options make no run, or a step or an evaluation fails.
 pub fn train(trainer: &mut Trainer, job: Job<'_>, state: RunState) -> Result<Finished, TrainError> {
     let options = trainer.options().clone();
-    let mut sampler = Sampler::new(sampler_options(&options, job.windows.len()))?;
+    let mut sampler = Sampler::new(options.sampler(job.windows.len()))?;
     let (total_steps, epoch_steps) = (sampler.total_steps(), sampler.steps_per_epoch().max(1));
     let done = state.trainer.global_step;
     sampler.seek(done / epoch_steps, done % epoch_steps)?;
@@ -95,19 +100,22 @@ impl Run<'_, '_> {
     ) -> Result<Finished, TrainError> {
         let begun = Instant::now();
         self.job.observer.on_start(&self.start(total_steps, epoch_steps));
-        let mut stopped = None;
-        while let Some(step) = sampler.next_step() {
+        let at = |step: u64| Moment {
+            step,
+            ends_epoch: step > 0 && step.is_multiple_of(epoch_steps),
+            ends_run: step == total_steps,
+        };
+        let mut stopped = self.catch_up(at(self.state.trainer.global_step))?;
+        while stopped.is_none()
+            && let Some(step) = sampler.next_step()
+        {
             let windows: Vec<&Window> =
                 step.windows.iter().filter_map(|&index| self.job.windows.get(index as usize)).collect();
-            let at = Moment {
-                step: step.global_step + 1,
-                ends_epoch: step.step + 1 == epoch_steps,
-                ends_run: step.global_step + 1 == total_steps,
-            };
-            stopped = self.step(&windows, at, step.epoch_after)?;
-            if stopped.is_some() {
-                break;
-            }
+            let result = self.step(&windows, at(step.global_step + 1), step.epoch_after);
+            stopped = result.map_err(|error| with_windows(error, step.windows))?;
+        }
+        if stopped == Some(Stopped::ByFlag) {
+            self.roll()?;
         }
         self.share.seconds = begun.elapsed().as_secs_f64();
         match &stopped {
@@ -125,13 +133,25 @@ impl Run<'_, '_> {
         RunStart {
             total_steps,
             first_step: self.state.trainer.global_step,
-            epochs: match sampler_options(options, self.job.windows.len()).duration {
+            epochs: match options.sampler(self.job.windows.len()).duration {
                 Duration::Epochs(epochs) => epochs,
                 Duration::Steps(steps) => steps as f64 / epoch_steps as f64,
             },
             windows: self.job.windows.len(),
             step_windows: options.per_device_train_batch_size * options.gradient_accumulation_steps,
         }
+    }
+
+    /// What was still to be done after the last step when the run was stopped.
+    fn catch_up(&mut self, at: Moment) -> Result<Option<Stopped>, TrainError> {
+        if !self.state.evaluation_due {
+            return Ok(None);
+        }
+        let stopped = self.evaluate(at)?;
+        if stopped.is_none() {
+            self.save(at)?;
+        }
+        Ok(stopped)
     }
 
     /// One optimizer step and what follows it; why the run ends here, if it does.
@@ -148,12 +168,47 @@ impl Run<'_, '_> {
                 result => result?,
             };
             self.state.windows_done = micro_batch.end;
+            if self.state.windows_done < windows.len() {
+                self.roll_if_due()?;
+            }
         }
         let mut report = self.trainer.apply(windows, self.schedule.rate(at.step - 1))?;
         report.seconds = begun.elapsed().as_secs_f64();
         self.count(&report, windows.len(), epoch);
         self.log(&report, at);
-        self.evaluate(at)
+        if let Some(stopped) = self.evaluate(at)? {
+            return Ok(Some(stopped));
+        }
+        if !self.save(at)? {
+            self.roll_if_due()?;
+        }
+        Ok(None)
+    }
+
+    /// Writes the checkpoint of the step that was done last, if it is time; true if it was.
+    fn save(&mut self, at: Moment) -> Result<bool, TrainError> {
+        let last = at.ends_run && matches!(self.options.save, Cadence::Steps(_));
+        let Some(checkpoints) = &mut self.job.checkpoints else { return Ok(false) };
+        if !last && !self.options.save.is_due(at) {
+            return Ok(false);
+        }
+        let directory = checkpoints.save(self.trainer, &self.state)?;
+        self.job.observer.on_save(&directory);
+        Ok(true)
+    }
+
+    fn roll_if_due(&mut self) -> Result<(), TrainError> {
+        let due = self.job.checkpoints.as_ref().is_some_and(|checkpoints| checkpoints.is_rolling_due());
+        if due { self.roll() } else { Ok(()) }
+    }
+
+    /// Writes the rolling checkpoint.
+    fn roll(&mut self) -> Result<(), TrainError> {
+        if let Some(checkpoints) = &mut self.job.checkpoints {
+            let directory = checkpoints.roll(self.trainer, &self.state)?;
+            self.job.observer.on_save(&directory);
+        }
+        Ok(())
     }
 
     fn count(&mut self, report: &StepReport, windows: usize, epoch: f64) {
@@ -179,12 +234,22 @@ impl Run<'_, '_> {
         if !self.options.eval.is_due(at) {
             return Ok(None);
         }
-        match evaluate(self.trainer, &mut **evaluator, self.job.observer, &mut self.state) {
-            Err(error) if error.is_stop() => {
-                self.state.evaluation_due = true;
-                Ok(Some(Stopped::ByFlag))
-            }
+        let result = evaluate(self.trainer, &mut **evaluator, self.job.observer, &mut self.state);
+        self.state.evaluation_due = matches!(&result, Err(error) if error.is_stop());
+        match result {
+            Err(error) if error.is_stop() => Ok(Some(Stopped::ByFlag)),
             result => result.map(|()| None),
         }
+    }
+}
+
+/// Says where the windows of a step that went wrong are in the data.
+fn with_windows(error: TrainError, windows: &[u32]) -> TrainError {
+    match error {
+        TrainError::NotFinite(mut step) => {
+            step.windows = windows.to_vec();
+            TrainError::NotFinite(step)
+        }
+        error => error,
     }
 }
