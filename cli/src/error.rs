@@ -1,7 +1,7 @@
 //! What a user is shown when something does not work: message, causes, what to do.
 
 use crate::flags::reference::RefusedValue;
-use crate::settings::Contradictions;
+use crate::settings::{Contradictions, TargetError};
 use gptjc_runtime::files::FileError;
 use miette::Diagnostic;
 use std::error::Error;
@@ -66,6 +66,10 @@ pub(crate) enum CliError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Contradictions(#[from] Contradictions),
+    /// Adapters that can be nowhere.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Adapters(#[from] TargetError),
     /// A flag of the reference workflow with a value that cannot be followed.
     #[error(transparent)]
     #[diagnostic(help("{}", _0.advice))]

@@ -1,6 +1,6 @@
 //! `gptjc train` and `gptjc finetune`: a plan, made or read, run on data.
 
-use super::data::{TextPath, TrainSource, Validation, WindowShape};
+use super::data::{TextPath, TrainSource, WindowShape};
 use super::progress::Progress;
 use super::weights::{self, Needed};
 use super::{compile, data, output};
@@ -15,10 +15,9 @@ use gptjc_runtime::data::window::Window;
 use gptjc_runtime::machine;
 use gptjc_runtime::topology::{Pretended, Topology};
 use gptjc_runtime::train::{
-    DATA_ORDER_FILE, DataOrder, LogEntry, Start, TRAINER_STATE_FILE, TrainOptions, Trainer, TrainerState,
-    train,
+    Cadence, DATA_ORDER_FILE, DataOrder, Finished, Job, LossEvaluator, RunState, Start, TRAINER_STATE_FILE,
+    TrainError, TrainOptions, Trainer, evaluate, train,
 };
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,6 +27,7 @@ pub(crate) fn run(job: &JobFlags, plan: Option<&Path>, console: Console) -> Resu
     let verdicts = job.reference.verdicts()?;
     verdicts.notes.iter().for_each(|note| console.note(note));
     verdicts.warnings.iter().for_each(|warning| console.warn(warning));
+    settings::check_schedule(&job.run)?.iter().for_each(|warning| console.warn(warning));
     let model_dir = settings::model_dir(&job.compile.model)?;
     let sources = data::find(&job.data, job.run.do_eval, console)?;
     let adapter = job.run.adapter.as_deref().map(|path| load_adapter(path).map(|adapter| (path, adapter)));
@@ -45,23 +45,26 @@ pub(crate) fn run(job: &JobFlags, plan: Option<&Path>, console: Console) -> Resu
 
     console.line(&compile::summary(&plan));
     console.line(&trainable(&plan));
+    compile::note_partial(&plan.options, console);
     let start = match adapter {
         Some((path, adapter)) => Start::Adapter(adapter, path.display().to_string()),
         None => Start::Fresh,
     };
-    let mut trainer = Trainer::new(plan, Arc::new(checkpoint), start, options)
-        .map_err(|source| CliError::Train(source.into()))?;
+    let mut trainer = Trainer::new(plan, Arc::new(checkpoint), start, options).map_err(failed)?;
     trainer.executor().remarks().iter().for_each(|remark| console.note(remark));
-    let mut state = run_training(&mut trainer, &windows, console)?;
-    trainer.save(&job.output.output_dir).map_err(|source| CliError::Train(source.into()))?;
-    state.save(&job.output.output_dir.join(TRAINER_STATE_FILE))?;
-    let order = DataOrder::after(trainer.options(), windows.len(), state.global_step);
+    let mut progress = Progress::new(console);
+    let mut evaluator = validation.as_ref().map(|validation| LossEvaluator::new(&validation.windows));
+    let mut state = run_training(&mut trainer, &windows, &mut progress, console)?.state;
+    trainer.save(&job.output.output_dir).map_err(failed)?;
+    let state_file = job.output.output_dir.join(TRAINER_STATE_FILE);
+    state.trainer.save(&state_file)?;
+    let order = DataOrder::after(trainer.options(), windows.len(), state.trainer.global_step);
     let order = order.map_err(|source| CliError::Train(source.into()))?;
     order.save(&job.output.output_dir.join(DATA_ORDER_FILE))?;
-    if let Some(Validation { windows, .. }) = validation {
+    if let Some(evaluator) = &mut evaluator {
         // What was trained is safe by now, whatever happens here.
-        evaluate(&mut trainer, &windows, &mut state, console)?;
-        state.save(&job.output.output_dir.join(TRAINER_STATE_FILE))?;
+        evaluate(&mut trainer, evaluator, &mut progress, &mut state).map_err(failed)?;
+        state.trainer.save(&state_file)?;
     }
     console.line(&format!("wrote {}", job.output.output_dir.display()));
     Ok(())
@@ -121,7 +124,7 @@ fn plan_and_step(
     let mut options = settings::defaults(model, machine::host(), adapter.map(|(_, adapter)| adapter));
     settings::against_adapter(flags, &options, adapter)?;
     settings::overlay(flags, &mut options)?;
-    let step = StepShape::new(&flags.window, &options);
+    let step = StepShape::new(&flags.window, &options)?;
     Ok((compile::plan(&options)?, step))
 }
 
@@ -134,13 +137,17 @@ fn train_options(flags: &RunFlags, step: StepShape, in_order: bool) -> TrainOpti
         beta2: flags.adam_beta2,
         epsilon: flags.adam_epsilon,
         max_grad_norm: flags.max_grad_norm,
+        lr_scheduler_type: flags.lr_scheduler_type,
         warmup_steps: flags.warmup_steps,
+        warmup_ratio: flags.warmup_ratio,
         per_device_train_batch_size: step.batch as usize,
         gradient_accumulation_steps: step.accumulation as usize,
         num_train_epochs: flags.num_train_epochs.unwrap_or(if in_order { 1.0 } else { 3.0 }),
         max_steps: u64::try_from(flags.max_steps).ok(),
         seed: flags.seed,
-        logging_steps: flags.logging_steps,
+        logging: flags.logging_strategy.cadence(flags.logging_steps),
+        logging_first_step: flags.logging_first_step,
+        eval: Cadence::Never,
         threads: flags
             .threads
             .unwrap_or_else(|| flags.topology.map_or_else(Topology::host, Pretended::topology).threads()),
@@ -178,50 +185,27 @@ fn with_commas(number: u64) -> String {
 fn run_training(
     trainer: &mut Trainer,
     windows: &[Window],
+    progress: &mut Progress,
     console: Console,
-) -> Result<TrainerState, CliError> {
+) -> Result<Finished, CliError> {
     let started = Instant::now();
-    let mut progress = Progress::new(console);
-    let state = train(trainer, windows, &mut progress);
+    let stop = trainer.stop_flag();
+    let job = Job { windows, evaluator: None, observer: progress, stop: &stop };
+    let finished = train(trainer, job, RunState::default());
     progress.finish();
-    let state = state.map_err(|source| CliError::Train(source.into()))?;
-    console.line(&format!("{} steps in {:.1} s", state.global_step, started.elapsed().as_secs_f64()));
+    let finished = finished.map_err(failed)?;
+    let steps = finished.state.trainer.global_step;
+    console.line(&format!("{steps} steps in {:.1} s", started.elapsed().as_secs_f64()));
     let streamed = trainer.executor().streamed();
     if streamed.bytes > 0 {
         let (bytes, stall) = (human_bytes(streamed.bytes), streamed.stall.as_secs_f64());
         console.line(&format!("{bytes} of weights were read meanwhile; steps waited {stall:.1} s for them"));
     }
-    Ok(state)
+    Ok(finished)
 }
 
-/// Evaluates, and adds the loss to the log as Hugging Face's Trainer does.
-fn evaluate(
-    trainer: &mut Trainer,
-    windows: &[Window],
-    state: &mut TrainerState,
-    console: Console,
-) -> Result<(), CliError> {
-    let started = Instant::now();
-    let windows: Vec<&Window> = windows.iter().collect();
-    let found = trainer.evaluate(&windows).map_err(|source| CliError::Train(source.into()))?;
-    let seconds = started.elapsed().as_secs_f64();
-    console.line(&format!(
-        "eval_loss {:.4} over {} labelled tokens of {} rows, {seconds:.1} s",
-        found.loss,
-        found.labelled,
-        windows.len()
-    ));
-    let other = BTreeMap::from([
-        ("eval_loss".to_owned(), found.loss.into()),
-        ("eval_runtime".to_owned(), seconds.into()),
-    ]);
-    state.log_history.push(LogEntry {
-        epoch: state.epoch.unwrap_or_default(),
-        step: state.global_step,
-        other,
-        ..LogEntry::default()
-    });
-    Ok(())
+fn failed(source: TrainError) -> CliError {
+    CliError::Train(source.into())
 }
 
 #[cfg(test)]

@@ -87,3 +87,10 @@ pub enum TrainError {
     #[error("cannot write the trained tensors: {0}")]
     Safetensors(#[from] safetensors::SafeTensorError),
 }
+
+impl TrainError {
+    /// True if nothing went wrong: somebody raised the stop flag while the plan ran.
+    pub fn is_stop(&self) -> bool {
+        matches!(self, Self::Executor(ExecutorError::Stopped(_)))
+    }
+}

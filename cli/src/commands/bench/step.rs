@@ -7,11 +7,11 @@ use crate::commands::compile;
 use crate::commands::weights::{self, Needed};
 use crate::console::Console;
 use crate::error::CliError;
-use crate::flags::StepFlags;
+use crate::flags::{LoraFlags, StepFlags};
 use crate::settings;
 use gptjc_compiler::work;
 use gptjc_graphs::models::gptj::config;
-use gptjc_graphs::plan::{CompileOptions, Isa, LoraOptions, ModelConfig, Packing, Plan, Precision};
+use gptjc_graphs::plan::{CompileOptions, Isa, ModelConfig, Packing, Plan, Precision};
 use gptjc_graphs::shape::Extents;
 use gptjc_runtime::bench::isolated::Inputs;
 use gptjc_runtime::bench::trace::chrome_trace;
@@ -26,7 +26,7 @@ use std::sync::Arc;
 /// Runs the command.
 pub(crate) fn run(flags: &StepFlags, console: Console) -> Result<(), CliError> {
     let (model, threads) = (model_config(flags)?, threads(&flags.measure));
-    let plan = compile::plan(&options(flags, model))?;
+    let plan = compile::plan(&options(flags, model)?)?;
     let work = &flags.work;
     let segment = work.segment.unwrap_or(work.sequence);
     let windows = model::windows(work.windows, work.sequence, segment, work.labelled_share, model.vocab_size);
@@ -133,7 +133,7 @@ fn model_config(flags: &StepFlags) -> Result<ModelConfig, CliError> {
     Ok(ModelConfig { n_layer: flags.model.layers.unwrap_or(parsed.n_layer), ..parsed })
 }
 
-fn options(flags: &StepFlags, model: ModelConfig) -> CompileOptions {
+fn options(flags: &StepFlags, model: ModelConfig) -> Result<CompileOptions, CliError> {
     let work = &flags.work;
     let mut target = machine::host();
     if let Some(isa) = work.variant {
@@ -150,12 +150,15 @@ fn options(flags: &StepFlags, model: ModelConfig) -> CompileOptions {
     options.step_windows = work.windows;
     options.memory_budget = work.memory_budget.unwrap_or(0);
     options.micro_batch = work.micro_batch.unwrap_or(0);
-    options.lora = Some(LoraOptions {
-        rank: work.rank,
-        alpha: 2.0 * work.rank as f64,
-        dropout: work.dropout,
-        targets: settings::in_model_order(&work.targets),
-        use_rslora: false,
-    });
-    options
+    let typed = LoraFlags {
+        lora_rank: Some(work.rank),
+        lora_alpha: Some(2.0 * work.rank as f64),
+        lora_dropout: Some(work.dropout),
+        lora_target_modules: Some(work.targets.clone()),
+        ..LoraFlags::default()
+    };
+    if let Some(lora) = &mut options.lora {
+        settings::overlay_lora(&typed, lora, model.n_layer)?;
+    }
+    Ok(options)
 }
