@@ -10,7 +10,10 @@ mod commands;
 mod console;
 mod error;
 mod flags;
+mod html;
 mod inspect;
+mod numbers;
+mod report;
 mod settings;
 
 use clap::Parser;
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
         Command::Export(command) => commands::export::run(command, console),
         Command::Merge(command) => commands::merge::run(command, console),
         Command::Inspect(command) => commands::inspect::run(command, console),
+        Command::Report(command) => commands::report::run(command, console),
         Command::Validate(command) => commands::validate::run(command, console),
         Command::Generate(command) => commands::generate::run(command, console),
         Command::Synth(command) => commands::synth::run(command, console),

@@ -5,7 +5,7 @@ use crate::error::CliError;
 use crate::flags::DataFlags;
 use gptjc_graphs::plan::{CompileOptions, Packing};
 use gptjc_runtime::data::examples::{ExampleOptions, tokenize_rows};
-use gptjc_runtime::data::mnli::{self, Purpose};
+use gptjc_runtime::data::mnli::{self, MnliRow, Purpose};
 use gptjc_runtime::data::packing::{PackingOptions, PackingReport, pack};
 use gptjc_runtime::data::pretokenized::TokenBatches;
 use gptjc_runtime::data::prompt::PromptTemplate;
@@ -108,6 +108,14 @@ fn look_up(directory: Option<&Path>, names: &[&str], purpose: &str, flag: &str) 
     })
 }
 
+/// What is evaluated on.
+pub(crate) struct Validation {
+    /// For the loss: a window for each row, whatever the packing of training.
+    pub(crate) windows: Vec<Window>,
+    /// For accuracy: the rows, each with a label.
+    pub(crate) rows: Vec<MnliRow>,
+}
+
 /// Where text becomes windows.
 pub(crate) struct TextPath<'a> {
     /// Flags of the data.
@@ -120,6 +128,7 @@ pub(crate) struct TextPath<'a> {
     pub(crate) threads: usize,
     /// Where to say what happened.
     pub(crate) console: Console,
+    pub(crate) tokenizer: std::cell::OnceCell<GptJTokenizer>,
 }
 
 impl TextPath<'_> {
@@ -145,9 +154,25 @@ impl TextPath<'_> {
     }
 
     /// The windows to evaluate on: one row each, whatever the packing of training.
-    pub(crate) fn validation(&self, path: &Path) -> Result<Vec<Window>, CliError> {
+    pub(crate) fn validation(&self, path: &Path) -> Result<Validation, CliError> {
         let max_rows = self.flags.max_eval_samples.map(|rows| rows as usize);
-        self.text_windows(path, Packing::Pad, max_rows, None)
+        let windows = self.text_windows(path, Packing::Pad, max_rows, None)?;
+        let read = mnli::read_file(path, Purpose::Training);
+        let mut rows =
+            read.map_err(|source| CliError::Rows { path: path.to_owned(), source: source.into() })?.rows;
+        rows.truncate(max_rows.unwrap_or(rows.len()));
+        Ok(Validation { windows, rows })
+    }
+
+    /// The tokenizer.
+    pub(crate) fn tokenizer(&self) -> Result<&GptJTokenizer, CliError> {
+        if let Some(tokenizer) = self.tokenizer.get() {
+            return Ok(tokenizer);
+        }
+        let directory = self.flags.tokenizer_name.as_deref().unwrap_or(self.model_dir);
+        let loaded =
+            GptJTokenizer::from_dir(directory).map_err(|source| CliError::Tokenizer(source.into()))?;
+        Ok(self.tokenizer.get_or_init(|| loaded))
     }
 
     fn token_windows(&self, path: &Path, batches: &TokenBatches) -> Result<Vec<Window>, CliError> {
@@ -202,7 +227,7 @@ impl TextPath<'_> {
         Ok(packed.windows)
     }
 
-    fn example_options(&self) -> Result<ExampleOptions, CliError> {
+    pub(crate) fn example_options(&self) -> Result<ExampleOptions, CliError> {
         let template = match &self.flags.prompt_template {
             Some(template) => {
                 template.parse::<PromptTemplate>().map_err(|source| CliError::Template(source.into()))?

@@ -2,20 +2,22 @@
 
 use super::data::{TextPath, TrainSource};
 use super::progress::Progress;
-use super::{compile, data, output};
+use super::{compile, data, evaluation, output, run_facts};
 use crate::console::Console;
 use crate::error::CliError;
 use crate::flags::values::human_bytes;
-use crate::flags::{CompileFlags, JobFlags, RunFlags};
+use crate::flags::{CompileFlags, JobFlags};
 use crate::settings::{self, StepShape};
 use gptjc_graphs::plan::{Memory, Plan};
 use gptjc_runtime::adapter::Adapter;
 use gptjc_runtime::data::window::Window;
+use gptjc_runtime::evaluate::{BestModelOptions, ModelEvaluator};
 use gptjc_runtime::machine;
+use gptjc_runtime::record::{Records, RunStatus};
 use gptjc_runtime::topology::{Pretended, Topology};
 use gptjc_runtime::train::{
-    Cadence, DATA_ORDER_FILE, DataOrder, Finished, Job, LossEvaluator, RunState, Start, TRAINER_STATE_FILE,
-    TrainError, TrainOptions, Trainer, evaluate, train,
+    Cadence, DATA_ORDER_FILE, DataOrder, Evaluator, Finished, Job, RunState, Start, Stopped,
+    TRAINER_STATE_FILE, TrainError, TrainOptions, Trainer, evaluate, train,
 };
 use gptjc_runtime::weights::Checkpoint;
 use std::path::Path;
@@ -28,7 +30,9 @@ pub(crate) fn run(job: &JobFlags, plan: Option<&Path>, console: Console) -> Resu
     verdicts.notes.iter().for_each(|note| console.note(note));
     verdicts.warnings.iter().for_each(|warning| console.warn(warning));
     let model_dir = settings::model_dir(&job.compile.model)?;
-    let sources = data::find(&job.data, job.run.do_eval, console)?;
+    evaluation::check(job, Some(Cadence::Never), console)?;
+    let report_to = job.logging.report_to()?;
+    let sources = data::find(&job.data, evaluation::wanted(job)?, console)?;
     let adapter = job.run.adapter.as_deref().map(|path| load_adapter(path).map(|adapter| (path, adapter)));
     let adapter = adapter.transpose()?;
     let flags = flags_of_data(&job.compile, &sources.train, plan.is_some(), console)?;
@@ -37,12 +41,22 @@ pub(crate) fn run(job: &JobFlags, plan: Option<&Path>, console: Console) -> Resu
         .map_err(|source| CliError::Weights { path: model_dir.to_owned(), source: source.into() })?;
     output::prepare(&job.output)?;
 
-    let options = train_options(&job.run, step, matches!(sources.train, TrainSource::Tokens(..)));
+    let options = train_options(job, step, matches!(sources.train, TrainSource::Tokens(..)));
     let threads = options.threads;
     let compile_options = plan.options.clone();
-    let text = TextPath { flags: &job.data, model_dir, options: &compile_options, threads, console };
+    let text = TextPath {
+        flags: &job.data,
+        model_dir,
+        options: &compile_options,
+        threads,
+        console,
+        tokenizer: Default::default(),
+    };
     let windows = text.training(&sources.train)?;
     let validation = sources.validation.as_deref().map(|path| text.validation(path)).transpose()?;
+    let evaluator = |validation| evaluation::evaluator(&job.evaluation, &text, validation, &plan, console);
+    let mut evaluator = validation.map(evaluator).transpose()?;
+    let facts = run_facts::facts(job, model_dir, &plan, step, threads);
 
     console.line(&compile::summary(&plan));
     console.line(&trainable(&plan));
@@ -52,20 +66,33 @@ pub(crate) fn run(job: &JobFlags, plan: Option<&Path>, console: Console) -> Resu
     };
     let mut trainer = Trainer::new(plan, Arc::new(checkpoint), start, options).map_err(failed)?;
     trainer.executor().remarks().iter().for_each(|remark| console.note(remark));
-    let mut progress = Progress::new(console);
-    let mut evaluator = validation.as_deref().map(LossEvaluator::new);
-    let mut state = run_training(&mut trainer, &windows, &mut progress, console)?.state;
+    let mut progress = Progress::new(console, trainer.options().eval);
+    let warn = Box::new(|text: &str| console.warn(text));
+    let totals = trainer.executor().step_totals();
+    let measured = (trainer.plan(), totals);
+    let mut records = Records::new(&job.output.output_dir, report_to, facts, measured, warn);
+    let mut observers = (&mut progress, &mut records);
+    let policy = job.evaluation.best_model();
+    let finished = run_training(&mut trainer, &windows, &mut observers, evaluator.as_mut(), policy, console);
+    let Finished { mut state, stopped } = finished?;
     trainer.save(&job.output.output_dir).map_err(failed)?;
     let state_file = job.output.output_dir.join(TRAINER_STATE_FILE);
     state.trainer.save(&state_file)?;
     let order = DataOrder::after(trainer.options(), windows.len(), state.trainer.global_step);
     let order = order.map_err(|source| CliError::Train(source.into()))?;
     order.save(&job.output.output_dir.join(DATA_ORDER_FILE))?;
-    if let Some(evaluator) = &mut evaluator {
+    let last = state.trainer.log_history.iter().filter(|entry| entry.step == state.trainer.global_step);
+    let is_evaluated = last.into_iter().any(|entry| entry.other.contains_key("eval_runtime"));
+    if let Some(evaluator) = evaluator.as_mut().filter(|_| !is_evaluated) {
         // What was trained is safe by now, whatever happens here.
-        evaluate(&mut trainer, evaluator, &mut progress, &mut state).map_err(failed)?;
+        evaluate(&mut trainer, evaluator, &mut observers, &mut state).map_err(failed)?;
         state.trainer.save(&state_file)?;
     }
+    records.finish(if stopped == Some(Stopped::Early) {
+        RunStatus::StoppedEarly
+    } else {
+        RunStatus::Finished
+    });
     console.line(&format!("wrote {}", job.output.output_dir.display()));
     Ok(())
 }
@@ -129,7 +156,8 @@ fn plan_and_step(
 }
 
 /// What is chosen when the plan is run.
-fn train_options(flags: &RunFlags, step: StepShape, in_order: bool) -> TrainOptions {
+fn train_options(job: &JobFlags, step: StepShape, in_order: bool) -> TrainOptions {
+    let (flags, logging) = (&job.run, &job.logging);
     TrainOptions {
         learning_rate: flags.learning_rate,
         weight_decay: flags.weight_decay,
@@ -143,9 +171,10 @@ fn train_options(flags: &RunFlags, step: StepShape, in_order: bool) -> TrainOpti
         num_train_epochs: flags.num_train_epochs.unwrap_or(if in_order { 1.0 } else { 3.0 }),
         max_steps: u64::try_from(flags.max_steps).ok(),
         seed: flags.seed,
-        logging: flags.logging_strategy.cadence(flags.logging_steps),
-        logging_first_step: flags.logging_first_step,
-        eval: Cadence::Never,
+        logging: logging.cadence(),
+        logging_first_step: logging.logging_first_step,
+        eval: job.evaluation.cadence(logging.logging_steps),
+        eval_on_start: job.evaluation.eval_on_start,
         threads: flags
             .threads
             .unwrap_or_else(|| flags.topology.map_or_else(Topology::host, Pretended::topology).threads()),
@@ -183,14 +212,17 @@ fn with_commas(number: u64) -> String {
 fn run_training(
     trainer: &mut Trainer,
     windows: &[Window],
-    progress: &mut Progress,
+    observers: &mut (&mut Progress, &mut Records<'_>),
+    evaluator: Option<&mut ModelEvaluator<'_>>,
+    policy: BestModelOptions,
     console: Console,
 ) -> Result<Finished, CliError> {
     let started = Instant::now();
     let stop = trainer.stop_flag();
-    let job = Job { windows, evaluator: None, observer: progress, stop: &stop };
+    let evaluator = evaluator.map(|evaluator| evaluator as &mut dyn Evaluator);
+    let job = Job { windows, evaluator, observer: observers, policy, stop: &stop };
     let finished = train(trainer, job, RunState::default());
-    progress.finish();
+    observers.0.finish();
     let finished = finished.map_err(failed)?;
     let steps = finished.state.trainer.global_step;
     console.line(&format!("{steps} steps in {:.1} s", started.elapsed().as_secs_f64()));

@@ -8,22 +8,30 @@ mod bench;
 pub(crate) mod compile;
 mod data;
 mod engine;
+pub(crate) mod evaluation;
 mod export;
 pub(crate) mod inspect;
+mod logging;
 pub(crate) mod reference;
+mod report;
 mod synth;
 mod train;
 pub(crate) mod values;
+mod when;
 
 pub(crate) use bench::{BenchCommand, BenchWhat, KernelsFlags, MachineFlags, MeasureFlags, StepFlags};
 pub(crate) use compile::{CompileFlags, LoraFlags, ModelFlags, WindowFlags};
 pub(crate) use data::DataFlags;
 pub(crate) use engine::{DoctorCommand, EngineFlags, GenerateCommand, ValidateCommand};
+pub(crate) use evaluation::EvaluationFlags;
 pub(crate) use export::{ExportCommand, MadeDirectory, MergeCommand};
 pub(crate) use inspect::InspectCommand;
+pub(crate) use logging::LoggingFlags;
 pub(crate) use reference::ReferenceFlags;
+pub(crate) use report::ReportCommand;
 pub(crate) use synth::SynthCommand;
 pub(crate) use train::{OutputFlags, RunFlags};
+pub(crate) use when::When;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -86,6 +94,8 @@ pub(crate) enum Command {
     Merge(Box<MergeCommand>),
     /// Show what a plan holds and why: graphs, steps, memory, costs, passes, time; as text, DOT, JSON or a web page
     Inspect(InspectCommand),
+    /// Show what runs left: curves, evaluations, time, memory, command and machine, as one web page
+    Report(ReportCommand),
     /// Ask a model about MNLI rows, under ONNX Runtime or compiled, and report its accuracy
     Validate(Box<ValidateCommand>),
     /// Continue prompts greedily, under ONNX Runtime or compiled
@@ -104,7 +114,7 @@ impl Command {
         match self {
             Self::Compile(_) | Self::Train(_) | Self::Finetune(_) | Self::Merge(_) => true,
             Self::Validate(_) | Self::Generate(_) | Self::Bench(_) => true,
-            Self::Export(_) | Self::Inspect(_) | Self::Synth(_) | Self::Doctor(_) => false,
+            Self::Export(_) | Self::Inspect(_) | Self::Report(_) | Self::Synth(_) | Self::Doctor(_) => false,
         }
     }
 }
@@ -148,6 +158,10 @@ pub(crate) struct JobFlags {
     pub(crate) data: DataFlags,
     #[command(flatten)]
     pub(crate) run: RunFlags,
+    #[command(flatten)]
+    pub(crate) evaluation: EvaluationFlags,
+    #[command(flatten)]
+    pub(crate) logging: LoggingFlags,
     #[command(flatten)]
     pub(crate) output: OutputFlags,
     #[command(flatten)]

@@ -7,6 +7,7 @@ mod bench;
 mod commands;
 mod common;
 mod doctor;
+mod evaluation;
 mod export_merge;
 mod inspect;
 mod questions;

@@ -9,6 +9,8 @@ use super::{
 };
 use crate::data::sampler::{Duration, Sampler};
 use crate::data::window::Window;
+use crate::evaluate::{BestModel, BestModelOptions, EvaluateError};
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 /// A run.
@@ -19,6 +21,8 @@ pub struct Job<'a> {
     pub evaluator: Option<&'a mut dyn Evaluator>,
     /// Who is told how it goes on.
     pub observer: &'a mut dyn Observer,
+    /// How models are compared, and what that decides.
+    pub policy: BestModelOptions,
     /// Ends the run early: [`Trainer::stop_flag`] at the next plan step, another one between two micro-batches.
     pub stop: &'a StopFlag,
 }
@@ -49,6 +53,7 @@ pub fn train(trainer: &mut Trainer, job: Job<'_>, state: RunState) -> Result<Fin
             total_steps,
         },
         options,
+        judge: BestModel::resumed(job.policy.clone(), &state.trainer.log_history),
         trainer,
         job,
         state,
@@ -59,7 +64,7 @@ pub fn train(trainer: &mut Trainer, job: Job<'_>, state: RunState) -> Result<Fin
     run.go(&mut sampler, total_steps, epoch_steps)
 }
 
-/// Evaluates now, and adds the metrics to the log.
+/// Evaluates now, and adds the metrics to the log; returns them.
 ///
 /// # Errors
 /// [`TrainError`] if the evaluation fails.
@@ -68,11 +73,11 @@ pub fn evaluate(
     evaluator: &mut dyn Evaluator,
     observer: &mut dyn Observer,
     state: &mut RunState,
-) -> Result<(), TrainError> {
+) -> Result<BTreeMap<String, f64>, TrainError> {
     let metrics = evaluator.evaluate(trainer, observer)?;
-    let entry = state.entry(metrics);
+    let entry = state.entry(metrics.clone());
     log(observer, state, entry);
-    Ok(())
+    Ok(metrics)
 }
 
 fn log(observer: &mut dyn Observer, state: &mut RunState, entry: LogEntry) {
@@ -86,6 +91,7 @@ struct Run<'a, 'b> {
     options: TrainOptions,
     schedule: LinearSchedule,
     job: Job<'b>,
+    judge: BestModel,
     state: RunState,
     share: Share,
 }
@@ -99,7 +105,11 @@ impl Run<'_, '_> {
     ) -> Result<Finished, TrainError> {
         let begun = Instant::now();
         self.job.observer.on_start(&self.start(total_steps, epoch_steps));
-        let mut stopped = None;
+        let mut stopped = self.evaluate_first()?;
+        if stopped.is_some() {
+            self.job.observer.on_stop(&Stopped::ByFlag);
+            return Ok(Finished { state: self.state, stopped });
+        }
         while let Some(step) = sampler.next_step() {
             let windows: Vec<&Window> =
                 step.windows.iter().filter_map(|&index| self.job.windows.get(index as usize)).collect();
@@ -114,12 +124,12 @@ impl Run<'_, '_> {
             }
         }
         self.share.seconds = begun.elapsed().as_secs_f64();
-        match &stopped {
-            Some(why) => self.job.observer.on_stop(why),
-            None => {
-                let entry = self.state.closing_entry(&self.share);
-                log(self.job.observer, &mut self.state, entry);
-            }
+        if let Some(why) = &stopped {
+            self.job.observer.on_stop(why);
+        }
+        if stopped != Some(Stopped::ByFlag) {
+            let entry = self.state.closing_entry(&self.share);
+            log(self.job.observer, &mut self.state, entry);
         }
         Ok(Finished { state: self.state, stopped })
     }
@@ -178,17 +188,35 @@ impl Run<'_, '_> {
         }
     }
 
+    /// The evaluation before the first step, if there is to be one. It is not judged.
+    fn evaluate_first(&mut self) -> Result<Option<Stopped>, TrainError> {
+        let Some(evaluator) = &mut self.job.evaluator else { return Ok(None) };
+        if !self.options.eval_on_start || self.state.trainer.global_step > 0 || self.state.windows_done > 0 {
+            return Ok(None);
+        }
+        match evaluate(self.trainer, &mut **evaluator, self.job.observer, &mut self.state) {
+            Err(error) if error.is_stop() => Ok(Some(Stopped::ByFlag)),
+            result => result.map(|_| None),
+        }
+    }
+
+    /// Evaluates if it is time, and judges what was found; why the run ends here, if it does.
     fn evaluate(&mut self, at: Moment) -> Result<Option<Stopped>, TrainError> {
         let Some(evaluator) = &mut self.job.evaluator else { return Ok(None) };
         if !self.options.eval.is_due(at) {
             return Ok(None);
         }
-        match evaluate(self.trainer, &mut **evaluator, self.job.observer, &mut self.state) {
-            Err(error) if error.is_stop() => {
-                self.state.evaluation_due = true;
-                Ok(Some(Stopped::ByFlag))
-            }
-            result => result.map(|()| None),
+        let result = evaluate(self.trainer, &mut **evaluator, self.job.observer, &mut self.state);
+        self.state.evaluation_due = matches!(&result, Err(error) if error.is_stop());
+        let metrics = match result {
+            Err(error) if error.is_stop() => return Ok(Some(Stopped::ByFlag)),
+            result => result?,
+        };
+        if !self.judge.options().compares() {
+            return Ok(None);
         }
+        let verdict = self.judge.judge(at.step, &metrics).map_err(EvaluateError::from)?;
+        self.state.trainer.best_metric = self.judge.best().map(|best| best.metric);
+        Ok(verdict.stop.then_some(Stopped::Early))
     }
 }

@@ -36,6 +36,8 @@ pub struct TrainOptions {
     pub logging_first_step: bool,
     /// When the model is evaluated.
     pub eval: Cadence,
+    /// Whether it is evaluated before the first step.
+    pub eval_on_start: bool,
     /// Threads, the caller's included.
     pub threads: usize,
     /// Sockets and cores to pretend, for tests; none for those of this machine.
@@ -63,6 +65,7 @@ impl Default for TrainOptions {
             logging: Cadence::Steps(500),
             logging_first_step: false,
             eval: Cadence::Never,
+            eval_on_start: false,
             threads: Topology::host().threads(),
             topology: None,
             shuffle: true,

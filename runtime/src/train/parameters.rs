@@ -123,16 +123,25 @@ impl Trainer {
     /// # Errors
     /// [`TrainError`] if a file cannot be written; what was there before stays.
     pub fn save(&mut self, dir: &Path) -> Result<(), TrainError> {
-        let tensors = self.parameters()?;
-        match self.plan().options.lora.clone() {
-            Some(lora) => {
-                let base_model = self.checkpoint().dir().to_str().map(str::to_owned);
-                let config = adapter_config(&lora, base_model);
-                Adapter { config, tensors }.save(dir)?;
+        match self.adapter()? {
+            Some(adapter) => adapter.save(dir)?,
+            None => {
+                let tensors = self.parameters()?;
+                self.save_model(dir, &tensors)?;
             }
-            None => self.save_model(dir, &tensors)?,
         }
         Ok(())
+    }
+
+    /// The adapter as it is at this moment; none if all parameters are trained.
+    ///
+    /// # Errors
+    /// As [`parameters`](Self::parameters).
+    pub fn adapter(&mut self) -> Result<Option<Adapter>, TrainError> {
+        let Some(lora) = self.plan().options.lora.clone() else { return Ok(None) };
+        let base_model = self.checkpoint().dir().to_str().map(str::to_owned);
+        let config = adapter_config(&lora, base_model);
+        Ok(Some(Adapter { config, tensors: self.parameters()? }))
     }
 
     fn save_model(&self, dir: &Path, tensors: &BTreeMap<String, AdapterTensor>) -> Result<(), TrainError> {
