@@ -3,6 +3,7 @@
 pub(crate) mod bench;
 mod byte_progress;
 pub(crate) mod compile;
+pub(crate) mod convert;
 mod data;
 pub(crate) mod doctor;
 mod engine;
@@ -21,3 +22,4 @@ pub(crate) mod synth;
 pub(crate) mod train;
 pub(crate) mod validate;
 mod variants;
+mod weights;

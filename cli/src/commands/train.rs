@@ -2,6 +2,7 @@
 
 use super::data::{TextPath, TrainSource};
 use super::progress::Progress;
+use super::weights::{self, Needed};
 use super::{compile, data, evaluation, output, run_facts};
 use crate::console::Console;
 use crate::error::CliError;
@@ -19,7 +20,6 @@ use gptjc_runtime::train::{
     Cadence, DATA_ORDER_FILE, DataOrder, Evaluator, Finished, Job, RunState, Start, Stopped,
     TRAINER_STATE_FILE, TrainError, TrainOptions, Trainer, evaluate, train,
 };
-use gptjc_runtime::weights::Checkpoint;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,6 +29,7 @@ pub(crate) fn run(job: &JobFlags, plan: Option<&Path>, console: Console) -> Resu
     let verdicts = job.reference.verdicts()?;
     verdicts.notes.iter().for_each(|note| console.note(note));
     verdicts.warnings.iter().for_each(|warning| console.warn(warning));
+    settings::check_schedule(&job.run)?.iter().for_each(|warning| console.warn(warning));
     let model_dir = settings::model_dir(&job.compile.model)?;
     evaluation::check(job, Some(Cadence::Never), console)?;
     let report_to = job.logging.report_to()?;
@@ -37,8 +38,7 @@ pub(crate) fn run(job: &JobFlags, plan: Option<&Path>, console: Console) -> Resu
     let adapter = adapter.transpose()?;
     let flags = flags_of_data(&job.compile, &sources.train, plan.is_some(), console)?;
     let (plan, step) = plan_and_step(&flags, plan, adapter.as_ref().map(|(path, adapter)| (*path, adapter)))?;
-    let checkpoint = Checkpoint::open(model_dir)
-        .map_err(|source| CliError::Weights { path: model_dir.to_owned(), source: source.into() })?;
+    let checkpoint = weights::open(model_dir, &plan.options.model, Needed::of(&plan), console)?;
     output::prepare(&job.output)?;
 
     let options = train_options(job, step, matches!(sources.train, TrainSource::Tokens(..)));
@@ -60,6 +60,7 @@ pub(crate) fn run(job: &JobFlags, plan: Option<&Path>, console: Console) -> Resu
 
     console.line(&compile::summary(&plan));
     console.line(&trainable(&plan));
+    compile::note_partial(&plan.options, console);
     let start = match adapter {
         Some((path, adapter)) => Start::Adapter(adapter, path.display().to_string()),
         None => Start::Fresh,
@@ -151,7 +152,7 @@ fn plan_and_step(
     let mut options = settings::defaults(model, machine::host(), adapter.map(|(_, adapter)| adapter));
     settings::against_adapter(flags, &options, adapter)?;
     settings::overlay(flags, &mut options)?;
-    let step = StepShape::new(&flags.window, &options);
+    let step = StepShape::new(&flags.window, &options)?;
     Ok((compile::plan(&options)?, step))
 }
 
@@ -165,7 +166,9 @@ fn train_options(job: &JobFlags, step: StepShape, in_order: bool) -> TrainOption
         beta2: flags.adam_beta2,
         epsilon: flags.adam_epsilon,
         max_grad_norm: flags.max_grad_norm,
+        lr_scheduler_type: flags.lr_scheduler_type,
         warmup_steps: flags.warmup_steps,
+        warmup_ratio: flags.warmup_ratio,
         per_device_train_batch_size: step.batch as usize,
         gradient_accumulation_steps: step.accumulation as usize,
         num_train_epochs: flags.num_train_epochs.unwrap_or(if in_order { 1.0 } else { 3.0 }),

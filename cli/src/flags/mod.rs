@@ -6,6 +6,7 @@
 
 mod bench;
 pub(crate) mod compile;
+mod convert;
 mod data;
 mod engine;
 pub(crate) mod evaluation;
@@ -21,6 +22,7 @@ mod when;
 
 pub(crate) use bench::{BenchCommand, BenchWhat, KernelsFlags, MachineFlags, MeasureFlags, StepFlags};
 pub(crate) use compile::{CompileFlags, LoraFlags, ModelFlags, WindowFlags};
+pub(crate) use convert::ConvertCommand;
 pub(crate) use data::DataFlags;
 pub(crate) use engine::{DoctorCommand, EngineFlags, GenerateCommand, ValidateCommand};
 pub(crate) use evaluation::EvaluationFlags;
@@ -100,6 +102,8 @@ pub(crate) enum Command {
     Validate(Box<ValidateCommand>),
     /// Continue prompts greedily, under ONNX Runtime or compiled
     Generate(Box<GenerateCommand>),
+    /// Convert a model to the layout that kernels read (bf16 safetensors), and show what rounding cost
+    Convert(ConvertCommand),
     /// Write a random checkpoint of any size, for measuring and testing
     Synth(SynthCommand),
     /// Measure this machine, kernels, or training steps
@@ -114,7 +118,8 @@ impl Command {
         match self {
             Self::Compile(_) | Self::Train(_) | Self::Finetune(_) | Self::Merge(_) => true,
             Self::Validate(_) | Self::Generate(_) | Self::Bench(_) => true,
-            Self::Export(_) | Self::Inspect(_) | Self::Report(_) | Self::Synth(_) | Self::Doctor(_) => false,
+            Self::Export(_) | Self::Inspect(_) | Self::Report(_) | Self::Convert(_) => false,
+            Self::Synth(_) | Self::Doctor(_) => false,
         }
     }
 }

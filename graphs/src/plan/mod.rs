@@ -20,7 +20,9 @@ pub mod verify;
 
 pub use buffer::{Buffer, Dimension, Memory, UnknownKind};
 pub use isa::Isa;
-pub use options::{CompileOptions, LoraOptions, ModelConfig, Packing, Precision, Trainable};
+pub use options::{
+    CompileOptions, LoraOptions, ModelConfig, Packing, Precision, TargetLayers, Trainable, ranges,
+};
 pub use prediction::Prediction;
 pub use step::{Attribute, EntryPoint, KernelId, Load, Partition, Step, attribute};
 pub use target::Target;

@@ -4,7 +4,7 @@ use super::cadence::Moment;
 use super::data_order::sampler_options;
 use super::run_state::{RunState, Share};
 use super::{
-    Evaluator, LinearSchedule, LogEntry, Observer, RunStart, StepReport, StopFlag, Stopped, TrainError,
+    Evaluator, LogEntry, Observer, RunStart, Schedule, StepReport, StopFlag, Stopped, TrainError,
     TrainOptions, Trainer,
 };
 use crate::data::sampler::{Duration, Sampler};
@@ -47,11 +47,7 @@ pub fn train(trainer: &mut Trainer, job: Job<'_>, state: RunState) -> Result<Fin
     let done = state.trainer.global_step;
     sampler.seek(done / epoch_steps, done % epoch_steps)?;
     let mut run = Run {
-        schedule: LinearSchedule {
-            peak: options.learning_rate,
-            warmup_steps: options.warmup_steps,
-            total_steps,
-        },
+        schedule: Schedule::new(&options, total_steps),
         options,
         judge: BestModel::resumed(job.policy.clone(), &state.trainer.log_history),
         trainer,
@@ -89,7 +85,7 @@ fn log(observer: &mut dyn Observer, state: &mut RunState, entry: LogEntry) {
 struct Run<'a, 'b> {
     trainer: &'a mut Trainer,
     options: TrainOptions,
-    schedule: LinearSchedule,
+    schedule: Schedule,
     job: Job<'b>,
     judge: BestModel,
     state: RunState,

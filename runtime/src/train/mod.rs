@@ -29,7 +29,7 @@ pub use observer::{Observer, RunStart, Stopped};
 pub use options::TrainOptions;
 pub use parameters::Start;
 pub use run_state::{Losses, RunState};
-pub use schedule::LinearSchedule;
+pub use schedule::{POLYNOMIAL_END, Schedule, SchedulerKind};
 pub use stop::StopFlag;
 pub use trainer::{StepReport, Trainer};
 pub use trainer_state::{FILE as TRAINER_STATE_FILE, LogEntry, TrainerState, TrainerStateError};

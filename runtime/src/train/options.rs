@@ -1,6 +1,6 @@
 //! What is decided when a run starts, not when its plan is compiled.
 
-use super::Cadence;
+use super::{Cadence, SchedulerKind};
 use crate::topology::{Pretended, Topology};
 
 /// Options of a training run; the names are those of Hugging Face's `TrainingArguments`.
@@ -18,8 +18,12 @@ pub struct TrainOptions {
     pub epsilon: f64,
     /// The gradient's global norm is clipped to this; 0 or less for no clipping.
     pub max_grad_norm: f64,
-    /// Optimizer steps of linear warm-up.
+    /// How the learning rate goes on after the warm-up.
+    pub lr_scheduler_type: SchedulerKind,
+    /// Optimizer steps of linear warm-up; 0 leaves them to `warmup_ratio`.
     pub warmup_steps: u64,
+    /// Share of the run's optimizer steps that are warm-up, rounded up, if `warmup_steps` is 0.
+    pub warmup_ratio: f64,
     /// Windows of a batch.
     pub per_device_train_batch_size: usize,
     /// Batches of an optimizer step.
@@ -56,7 +60,9 @@ impl Default for TrainOptions {
             beta2: 0.999,
             epsilon: 1e-8,
             max_grad_norm: 1.0,
+            lr_scheduler_type: SchedulerKind::Linear,
             warmup_steps: 0,
+            warmup_ratio: 0.0,
             per_device_train_batch_size: 8,
             gradient_accumulation_steps: 1,
             num_train_epochs: 3.0,

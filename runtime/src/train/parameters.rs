@@ -1,7 +1,7 @@
 //! Parameters: where they come from and where they go.
 
 use super::{TrainError, Trainer};
-use crate::adapter::{Adapter, AdapterConfig, AdapterTensor, TargetModules};
+use crate::adapter::{Adapter, AdapterConfig, AdapterError, AdapterTensor, Selection, module_of};
 use crate::files::atomic;
 use crate::weights::{Checkpoint, TensorSpec, convert};
 use gptjc_graphs::plan::{Buffer, LoraOptions, Memory, Plan};
@@ -51,13 +51,14 @@ pub(crate) fn checkpoint_specs(plan: &Plan) -> Vec<TensorSpec> {
 }
 
 /// The settings of the plan's adapters, as PEFT has them.
-fn adapter_config(lora: &LoraOptions, base_model: Option<String>) -> AdapterConfig {
+fn adapter_config(plan: &Plan, lora: &LoraOptions, base_model: Option<String>) -> AdapterConfig {
+    let modules = plan.buffers_in(Memory::Parameter).filter_map(|buffer| module_of(&buffer.name));
     AdapterConfig {
         base_model_name_or_path: base_model,
         r: lora.rank as usize,
         lora_alpha: lora.alpha,
         lora_dropout: lora.dropout,
-        target_modules: TargetModules::names(lora.targets.iter().cloned()),
+        selection: Selection::covering(modules, plan.options.model.n_layer),
         use_rslora: lora.use_rslora,
     }
 }
@@ -71,8 +72,13 @@ pub(crate) fn initial(
 ) -> Result<Vec<(String, Vec<f32>)>, TrainError> {
     let specs = specs(plan);
     let adapter = match (&plan.options.lora, start) {
-        (Some(lora), Start::Fresh) => Adapter::initialise(adapter_config(lora, None), &specs, seed)?,
+        (Some(lora), Start::Fresh) => Adapter::initialise(adapter_config(plan, lora, None), &specs, seed)?,
         (Some(lora), Start::Adapter(adapter, label)) => {
+            let weights = checkpoint.names().filter_map(|name| name.strip_suffix(".weight"));
+            if let Some(module) = adapter.missing(weights) {
+                let (adapter, module) = (label, module.to_owned());
+                return Err(AdapterError::Incomplete { adapter, module }.into());
+            }
             adapter.check(&specs, lora.rank as usize, &label)?;
             check_settings(lora, &adapter.config)?;
             adapter
@@ -139,8 +145,8 @@ impl Trainer {
     /// As [`parameters`](Self::parameters).
     pub fn adapter(&mut self) -> Result<Option<Adapter>, TrainError> {
         let Some(lora) = self.plan().options.lora.clone() else { return Ok(None) };
-        let base_model = self.checkpoint().dir().to_str().map(str::to_owned);
-        let config = adapter_config(&lora, base_model);
+        let base_model = self.checkpoint().origin().to_str().map(str::to_owned);
+        let config = adapter_config(self.plan(), &lora, base_model);
         Ok(Some(Adapter { config, tensors: self.parameters()? }))
     }
 

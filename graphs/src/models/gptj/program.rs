@@ -16,7 +16,7 @@ use crate::ops::elementwise::Fill;
 use crate::ops::optimizer::{AdamW, ClipScale, SumSquares};
 use crate::ops::rotary::RotaryTable;
 use crate::ops::window::{TreeAccumulate, TreeFinish, WindowSum};
-use crate::plan::CompileOptions;
+use crate::plan::{CompileOptions, TargetLayers};
 use crate::shape::{Dim, TensorType};
 
 /// The graphs of all entry points.
@@ -75,6 +75,15 @@ pub(super) fn check(options: &CompileOptions) -> Result<(), ModelError> {
     }
     if let Some(target) = lora.targets.iter().find(|target| !known.contains(&target.as_str())) {
         return Err(ModelError::UnknownTarget { target: target.clone(), known: known.join(", ") });
+    }
+    let last = options.model.n_layer.saturating_sub(1);
+    for TargetLayers { target, layers } in &lora.only_in {
+        if !lora.targets.contains(target) {
+            return Err(ModelError::UnknownTarget { target: target.clone(), known: lora.targets.join(", ") });
+        }
+        if !layers.is_sorted_by(|a, b| a < b) || layers.last().is_none_or(|layer| *layer > last) {
+            return Err(ModelError::TargetLayers { target: target.clone(), found: layers.clone(), last });
+        }
     }
     if !(1..=options.model.n_embd).contains(&lora.rank) {
         let expected = format!("a rank from 1 to n_embd = {}", options.model.n_embd);
