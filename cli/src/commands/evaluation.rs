@@ -4,11 +4,12 @@ use super::data::{TextPath, Validation};
 use super::engine;
 use crate::console::Console;
 use crate::error::CliError;
+use crate::flags::checkpoint::SaveWhen;
 use crate::flags::{EvaluationFlags, JobFlags, When};
 use gptjc_compiler::MemoryNeed;
 use gptjc_graphs::plan::{CompileOptions, Plan};
 use gptjc_runtime::data::prompt::LabelStyle;
-use gptjc_runtime::evaluate::{Generator, Metric, ModelEvaluator};
+use gptjc_runtime::evaluate::{BestModelOptions, Generator, Metric, ModelEvaluator};
 use gptjc_runtime::train::Cadence;
 use gptjc_runtime::validate::mnli::{Mode, Options, Row, check_lengths};
 use gptjc_runtime::validate::questions::{Questions, questions};
@@ -31,10 +32,15 @@ pub(crate) fn wanted(job: &JobFlags) -> Result<Option<bool>, CliError> {
     }
 }
 
-/// Refuses flags that do not fit together, as Hugging Face's Trainer does, and says which have no effect. `save` is when
-/// checkpoints are written, none for whenever a model is the best.
-pub(crate) fn check(job: &JobFlags, save: Option<Cadence>, console: Console) -> Result<(), CliError> {
+/// How models are compared, and what that decides.
+pub(crate) fn policy(job: &JobFlags) -> BestModelOptions {
+    job.evaluation.best_model(job.checkpoint.save_strategy == SaveWhen::Best)
+}
+
+/// Refuses flags that do not fit together, as Hugging Face's Trainer does, and says which have no effect.
+pub(crate) fn check(job: &JobFlags, console: Console) -> Result<(), CliError> {
     let flags = &job.evaluation;
+    let save = (job.checkpoint.save_strategy != SaveWhen::Best).then(|| job.checkpoint.cadence());
     let usage = |what: String, advice: &str| Err(CliError::Usage { what, advice: advice.to_owned() });
     let needs = [
         ("--load-best-model-at-end", flags.load_best_model_at_end),
@@ -122,7 +128,7 @@ fn metrics(flags: &EvaluationFlags, labelled: bool, style: LabelStyle) -> Result
             advice: "give rows of MNLI with --validation-file, or --eval-metrics loss".to_owned(),
         });
     }
-    let wanted = flags.best_model().metric();
+    let wanted = flags.best_model(false).metric();
     let names: Vec<&str> = metrics.iter().flat_map(|metric| metric.names()).copied().chain(ALWAYS).collect();
     if flags.during_training() && needs_metric(flags) && !names.contains(&wanted.as_str()) {
         return Err(CliError::Usage {

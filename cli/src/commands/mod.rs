@@ -16,6 +16,7 @@ mod model;
 mod output;
 mod progress;
 pub(crate) mod report;
+mod run;
 mod run_facts;
 pub(crate) mod self_test;
 pub(crate) mod synth;

@@ -53,13 +53,13 @@ impl EvaluationFlags {
         self.eval_strategy != When::No || self.eval_on_start
     }
 
-    /// How models are compared.
-    pub(crate) fn best_model(&self) -> BestModelOptions {
+    /// How models are compared; `save_best` to save whenever one is the best.
+    pub(crate) fn best_model(&self, save_best: bool) -> BestModelOptions {
         BestModelOptions {
             metric_for_best_model: self.metric_for_best_model.clone(),
             greater_is_better: self.greater_is_better,
             load_best_model_at_end: self.load_best_model_at_end,
-            save_best: false,
+            save_best,
             early_stopping_patience: self.early_stopping_patience,
             early_stopping_threshold: self.early_stopping_threshold,
         }

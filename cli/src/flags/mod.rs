@@ -5,6 +5,7 @@
 //! Does not: know how flags become options; see [`crate::settings`].
 
 mod bench;
+pub(crate) mod checkpoint;
 pub(crate) mod compile;
 mod convert;
 mod data;
@@ -21,6 +22,7 @@ pub(crate) mod values;
 mod when;
 
 pub(crate) use bench::{BenchCommand, BenchWhat, KernelsFlags, MachineFlags, MeasureFlags, StepFlags};
+pub(crate) use checkpoint::CheckpointFlags;
 pub(crate) use compile::{CompileFlags, LoraFlags, ModelFlags, WindowFlags};
 pub(crate) use convert::ConvertCommand;
 pub(crate) use data::DataFlags;
@@ -167,6 +169,8 @@ pub(crate) struct JobFlags {
     pub(crate) evaluation: EvaluationFlags,
     #[command(flatten)]
     pub(crate) logging: LoggingFlags,
+    #[command(flatten)]
+    pub(crate) checkpoint: CheckpointFlags,
     #[command(flatten)]
     pub(crate) output: OutputFlags,
     #[command(flatten)]

@@ -102,3 +102,14 @@ pub(crate) fn safetensors(header: &serde_json::Value, data: &[u8]) -> Vec<u8> {
     bytes.extend_from_slice(data);
     bytes
 }
+
+/// Writes the safetensors file `from` as `to`, with the bytes of the tensor `name` edited.
+pub(crate) fn edit_tensor(from: &Path, to: &Path, name: &str, edit: impl FnOnce(&mut [u8])) {
+    let mut bytes = fs::read(from).unwrap();
+    let data = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: serde_json::Value = serde_json::from_slice(&bytes[8..data]).unwrap();
+    let [start, end] =
+        [0, 1].map(|index| data + header[name]["data_offsets"][index].as_u64().unwrap() as usize);
+    edit(&mut bytes[start..end]);
+    fs::write(to, bytes).unwrap();
+}

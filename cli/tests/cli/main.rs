@@ -14,6 +14,7 @@ mod lora_targets;
 mod models;
 mod questions;
 mod reference_workflow;
+mod resume;
 mod synth;
 mod tiny_model;
 mod training_flags;

@@ -11,6 +11,7 @@ mod buffer;
 mod isa;
 mod options;
 mod prediction;
+pub mod state;
 mod step;
 mod stream;
 mod target;

@@ -1,10 +1,13 @@
 //! A whole training run: steps in the sampler's order, and after each of them log, evaluate, save, in this order.
+//!
+//! Between two micro-batches the run may be stopped or a rolling checkpoint written; whatever comes after a step is a
+//! function of the steps and the options alone, so that a resumed run is the run that was not stopped.
 
 use super::cadence::Moment;
-use super::data_order::sampler_options;
+use super::checkpoint::Checkpoints;
 use super::run_state::{RunState, Share};
 use super::{
-    Evaluator, LogEntry, Observer, RunStart, Schedule, StepReport, StopFlag, Stopped, TrainError,
+    Cadence, Evaluator, LogEntry, Observer, RunStart, Schedule, StepReport, StopFlag, Stopped, TrainError,
     TrainOptions, Trainer,
 };
 use crate::data::sampler::{Duration, Sampler};
@@ -21,6 +24,8 @@ pub struct Job<'a> {
     pub evaluator: Option<&'a mut dyn Evaluator>,
     /// Who is told how it goes on.
     pub observer: &'a mut dyn Observer,
+    /// Where checkpoints go, if any are written.
+    pub checkpoints: Option<&'a mut Checkpoints>,
     /// How models are compared, and what that decides.
     pub policy: BestModelOptions,
     /// Ends the run early: [`Trainer::stop_flag`] at the next plan step, another one between two micro-batches.
@@ -42,7 +47,7 @@ pub struct Finished {
 /// [`TrainError`] if the options make no run, or a step or an evaluation fails.
 pub fn train(trainer: &mut Trainer, job: Job<'_>, state: RunState) -> Result<Finished, TrainError> {
     let options = trainer.options().clone();
-    let mut sampler = Sampler::new(sampler_options(&options, job.windows.len()))?;
+    let mut sampler = Sampler::new(options.sampler(job.windows.len()))?;
     let (total_steps, epoch_steps) = (sampler.total_steps(), sampler.steps_per_epoch().max(1));
     let done = state.trainer.global_step;
     sampler.seek(done / epoch_steps, done % epoch_steps)?;
@@ -50,6 +55,7 @@ pub fn train(trainer: &mut Trainer, job: Job<'_>, state: RunState) -> Result<Fin
         schedule: Schedule::new(&options, total_steps),
         options,
         judge: BestModel::resumed(job.policy.clone(), &state.trainer.log_history),
+        is_best: false,
         trainer,
         job,
         state,
@@ -88,6 +94,8 @@ struct Run<'a, 'b> {
     schedule: Schedule,
     job: Job<'b>,
     judge: BestModel,
+    /// The model of the evaluation after the last step is the best so far.
+    is_best: bool,
     state: RunState,
     share: Share,
 }
@@ -101,23 +109,22 @@ impl Run<'_, '_> {
     ) -> Result<Finished, TrainError> {
         let begun = Instant::now();
         self.job.observer.on_start(&self.start(total_steps, epoch_steps));
-        let mut stopped = self.evaluate_first()?;
-        if stopped.is_some() {
-            self.job.observer.on_stop(&Stopped::ByFlag);
-            return Ok(Finished { state: self.state, stopped });
-        }
-        while let Some(step) = sampler.next_step() {
+        let at = |step: u64| Moment {
+            step,
+            ends_epoch: step > 0 && step.is_multiple_of(epoch_steps),
+            ends_run: step == total_steps,
+        };
+        let mut stopped = self.begin(at(self.state.trainer.global_step))?;
+        while stopped.is_none()
+            && let Some(step) = sampler.next_step()
+        {
             let windows: Vec<&Window> =
                 step.windows.iter().filter_map(|&index| self.job.windows.get(index as usize)).collect();
-            let at = Moment {
-                step: step.global_step + 1,
-                ends_epoch: step.step + 1 == epoch_steps,
-                ends_run: step.global_step + 1 == total_steps,
-            };
-            stopped = self.step(&windows, at, step.epoch_after)?;
-            if stopped.is_some() {
-                break;
-            }
+            let result = self.step(&windows, at(step.global_step + 1), step.epoch_after);
+            stopped = result.map_err(|error| with_windows(error, step.windows))?;
+        }
+        if stopped == Some(Stopped::ByFlag) {
+            self.roll()?;
         }
         self.share.seconds = begun.elapsed().as_secs_f64();
         if let Some(why) = &stopped {
@@ -135,13 +142,25 @@ impl Run<'_, '_> {
         RunStart {
             total_steps,
             first_step: self.state.trainer.global_step,
-            epochs: match sampler_options(options, self.job.windows.len()).duration {
+            epochs: match options.sampler(self.job.windows.len()).duration {
                 Duration::Epochs(epochs) => epochs,
                 Duration::Steps(steps) => steps as f64 / epoch_steps as f64,
             },
             windows: self.job.windows.len(),
             step_windows: options.per_device_train_batch_size * options.gradient_accumulation_steps,
         }
+    }
+
+    /// What is to be done before the first step, or was still to be done after the last one when the run was stopped.
+    fn begin(&mut self, at: Moment) -> Result<Option<Stopped>, TrainError> {
+        if !self.state.evaluation_due {
+            return self.evaluate_first();
+        }
+        let stopped = self.evaluate(at)?;
+        if stopped != Some(Stopped::ByFlag) {
+            self.save(at)?;
+        }
+        Ok(stopped)
     }
 
     /// One optimizer step and what follows it; why the run ends here, if it does.
@@ -158,12 +177,54 @@ impl Run<'_, '_> {
                 result => result?,
             };
             self.state.windows_done = micro_batch.end;
+            if self.state.windows_done < windows.len() {
+                self.roll_if_due()?;
+            }
         }
         let mut report = self.trainer.apply(windows, self.schedule.rate(at.step - 1))?;
         report.seconds = begun.elapsed().as_secs_f64();
         self.count(&report, windows.len(), epoch);
         self.log(&report, at);
-        self.evaluate(at)
+        let stopped = self.evaluate(at)?;
+        if stopped == Some(Stopped::ByFlag) {
+            return Ok(stopped);
+        }
+        if !self.save(at)? {
+            self.roll_if_due()?;
+        }
+        Ok(stopped)
+    }
+
+    /// Writes the checkpoint of the step that was done last, if it is time; true if it was.
+    fn save(&mut self, at: Moment) -> Result<bool, TrainError> {
+        let last = at.ends_run && matches!(self.options.save, Cadence::Steps(_));
+        let policy = self.judge.options();
+        let best = self.is_best && (policy.save_best || policy.load_best_model_at_end);
+        let Some(checkpoints) = &mut self.job.checkpoints else { return Ok(false) };
+        if !last && !best && !self.options.save.is_due(at) {
+            return Ok(false);
+        }
+        if self.is_best {
+            let directory = checkpoints.of_step(at.step).display().to_string();
+            self.state.trainer.best_model_checkpoint = Some(directory);
+        }
+        let directory = checkpoints.save(self.trainer, &self.state)?;
+        self.job.observer.on_save(&directory);
+        Ok(true)
+    }
+
+    fn roll_if_due(&mut self) -> Result<(), TrainError> {
+        let due = self.job.checkpoints.as_ref().is_some_and(|checkpoints| checkpoints.is_rolling_due());
+        if due { self.roll() } else { Ok(()) }
+    }
+
+    /// Writes the rolling checkpoint.
+    fn roll(&mut self) -> Result<(), TrainError> {
+        if let Some(checkpoints) = &mut self.job.checkpoints {
+            let directory = checkpoints.roll(self.trainer, &self.state)?;
+            self.job.observer.on_save(&directory);
+        }
+        Ok(())
     }
 
     fn count(&mut self, report: &StepReport, windows: usize, epoch: f64) {
@@ -187,7 +248,8 @@ impl Run<'_, '_> {
     /// The evaluation before the first step, if there is to be one. It is not judged.
     fn evaluate_first(&mut self) -> Result<Option<Stopped>, TrainError> {
         let Some(evaluator) = &mut self.job.evaluator else { return Ok(None) };
-        if !self.options.eval_on_start || self.state.trainer.global_step > 0 || self.state.windows_done > 0 {
+        let state = &self.state.trainer;
+        if !self.options.eval_on_start || state.global_step > 0 || !state.log_history.is_empty() {
             return Ok(None);
         }
         match evaluate(self.trainer, &mut **evaluator, self.job.observer, &mut self.state) {
@@ -198,6 +260,7 @@ impl Run<'_, '_> {
 
     /// Evaluates if it is time, and judges what was found; why the run ends here, if it does.
     fn evaluate(&mut self, at: Moment) -> Result<Option<Stopped>, TrainError> {
+        self.is_best = false;
         let Some(evaluator) = &mut self.job.evaluator else { return Ok(None) };
         if !self.options.eval.is_due(at) {
             return Ok(None);
@@ -212,7 +275,19 @@ impl Run<'_, '_> {
             return Ok(None);
         }
         let verdict = self.judge.judge(at.step, &metrics).map_err(EvaluateError::from)?;
+        self.is_best = verdict.best;
         self.state.trainer.best_metric = self.judge.best().map(|best| best.metric);
         Ok(verdict.stop.then_some(Stopped::Early))
+    }
+}
+
+/// Says where the windows of a step that went wrong are in the data.
+fn with_windows(error: TrainError, windows: &[u32]) -> TrainError {
+    match error {
+        TrainError::NotFinite(mut step) => {
+            step.windows = windows.to_vec();
+            TrainError::NotFinite(step)
+        }
+        error => error,
     }
 }

@@ -6,13 +6,14 @@
 //! Does not: print. What a person is to see goes to an [`Observer`]; what is measured between steps is an [`Evaluator`]'s.
 
 mod cadence;
-mod data_order;
+pub mod checkpoint;
 mod error;
 mod evaluator;
 mod hyper_parameters;
 mod job;
 mod observer;
 mod options;
+mod origin;
 pub(crate) mod parameters;
 mod run_state;
 mod schedule;
@@ -21,12 +22,12 @@ mod trainer;
 mod trainer_state;
 
 pub use cadence::{Cadence, Moment};
-pub use data_order::{DATA_ORDER_FILE, DataOrder, DataOrderError};
 pub use error::TrainError;
 pub use evaluator::{Evaluator, LossEvaluator};
 pub use job::{Finished, Job, evaluate, train};
 pub use observer::{Observer, RunStart, Stopped};
 pub use options::TrainOptions;
+pub use origin::{NotFiniteStep, Origin};
 pub use parameters::Start;
 pub use run_state::{Losses, RunState};
 pub use schedule::{POLYNOMIAL_END, Schedule, SchedulerKind};

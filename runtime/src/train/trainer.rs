@@ -2,7 +2,7 @@
 
 use super::hyper_parameters::hyper_parameters;
 use super::parameters::{self, Start};
-use super::{StopFlag, TrainError, TrainOptions};
+use super::{NotFiniteStep, StopFlag, TrainError, TrainOptions};
 use crate::data::micro_batch::MicroBatch;
 use crate::data::window::Window;
 use crate::executor::{Executor, WeightStore};
@@ -165,12 +165,34 @@ impl Trainer {
     /// [`TrainError::Executor`] if the plan has no room for it, or is [stopped](TrainError::is_stop): then the sums of the
     /// windows before `first` are as they were, and the same micro-batch may be run again.
     pub fn micro_step(&mut self, windows: &[&Window], first: usize) -> Result<Extents, TrainError> {
+        let extents = self.prepare(windows, first)?;
+        self.executor.run("micro_step", &extents)?;
+        Ok(extents)
+    }
+
+    /// Writes what a micro-batch needs, whose first window is window `first` of the optimizer step.
+    pub(super) fn prepare(&mut self, windows: &[&Window], first: usize) -> Result<Extents, TrainError> {
         let extents = self.load(windows)?;
         let seed = self.options.seed;
         let counter = [seed as u32, (seed >> 32) as u32, self.done as u32, first as u32];
         self.executor.write("counter", &counter.map(|word| word.cast_signed()))?;
-        self.executor.run("micro_step", &extents)?;
         Ok(extents)
+    }
+
+    /// The first step of `apply` that changes a parameter; those before it make the loss and the gradient's norm.
+    pub(super) fn updates(&self) -> usize {
+        let steps = self.plan().entry("apply").map_or(&[][..], |entry| &entry.steps);
+        steps.iter().position(|step| step.kernel.starts_with("adamw-")).unwrap_or(steps.len())
+    }
+
+    /// The micro-batch that was loaded last.
+    pub(super) fn batch(&self) -> &MicroBatch {
+        &self.batch
+    }
+
+    /// The next optimizer step is the one behind the first `done`.
+    pub(super) fn resume_at(&mut self, done: u64) {
+        self.done = done;
     }
 
     /// Ends the optimizer step whose `windows` were accumulated: new parameters at learning rate `rate`. The report's
@@ -188,15 +210,26 @@ impl Trainer {
         }
         self.executor.write("totals", &[windows.len() as i32, labelled as i32])?;
         self.executor.write("hyper", &hyper_parameters(&self.options, self.done, rate))?;
-        self.executor.run("apply", &Extents::default())?;
+        // What the update needs is there before it, so that a step that went wrong changes nothing.
+        let updates = self.updates();
+        self.executor.run_until("apply", &Extents::default(), updates)?;
         let loss_sum = self.executor.read::<f32>("loss")?[0];
         let loss = (f64::from(loss_sum) / labelled as f64) as f32;
         let grad_norm = self.executor.read::<f32>("grad_norm")?[0];
         for (what, value) in [("the loss", loss), ("the gradient's norm", grad_norm)] {
             if !value.is_finite() {
-                return Err(TrainError::NotFinite { step, what, value });
+                let origin = self.find_origin(windows)?;
+                let windows = Vec::new();
+                return Err(TrainError::NotFinite(Box::new(NotFiniteStep {
+                    step,
+                    what,
+                    value,
+                    windows,
+                    origin,
+                })));
             }
         }
+        self.executor.run_until("apply", &Extents::default(), usize::MAX)?;
         self.done += 1;
         let seconds = begun.elapsed().as_secs_f64();
         Ok(StepReport { step, loss, grad_norm, learning_rate: rate, tokens, labelled, seconds })
