@@ -133,6 +133,9 @@ pub(crate) enum CliError {
         #[source]
         source: Cause,
     },
+    /// A dataset whose files are not all there.
+    #[error("cannot use the dataset")]
+    Dataset(#[source] Cause),
     /// Rows of text that cannot be read.
     #[error("cannot read the rows of `{}`", path.display())]
     Rows {

@@ -22,9 +22,11 @@ use clap::Parser;
 use console::Console;
 use error::CliError;
 use flags::{Cli, Command};
+use gptjc_runtime::data::table::panics_are_errors;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    quiet_expected_panics();
     let typed = argv::normalise(std::env::args_os());
     let mut cli = Cli::try_parse_from(typed.arguments).unwrap_or_else(|error| error.exit());
     let console = Console::new(cli.log_level);
@@ -45,12 +47,23 @@ fn main() -> ExitCode {
     }
 }
 
+/// A panic that becomes an error is not printed besides.
+fn quiet_expected_panics() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !panics_are_errors() {
+            print(panic);
+        }
+    }));
+}
+
 fn run(command: &Command, console: Console) -> Result<ExitCode, CliError> {
     let done = |()| ExitCode::SUCCESS;
     match command {
         Command::Compile(command) => commands::compile::run(command, console).map(done),
         Command::Train(command) => commands::train::run(&command.job, command.plan.as_deref(), console),
         Command::Finetune(command) => commands::train::run(&command.job, None, console),
+        Command::Data(command) => commands::data::survey::run(command, console).map(done),
         Command::Export(command) => commands::export::run(command, console).map(done),
         Command::Merge(command) => commands::merge::run(command, console).map(done),
         Command::Inspect(command) => commands::inspect::run(command, console).map(done),

@@ -4,7 +4,7 @@ pub(crate) mod bench;
 mod byte_progress;
 pub(crate) mod compile;
 pub(crate) mod convert;
-mod data;
+pub(crate) mod data;
 pub(crate) mod doctor;
 mod engine;
 mod evaluation;

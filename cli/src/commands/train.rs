@@ -1,6 +1,6 @@
 //! `gptjc train` and `gptjc finetune`: a plan, made or read, run on data.
 
-use super::data::{TextPath, TrainSource};
+use super::data::{TextPath, TrainSource, WindowShape};
 use super::run::{Run, failed};
 use super::weights::{self, Needed};
 use super::{compile, data, evaluation, output, run, run_facts};
@@ -38,15 +38,7 @@ pub(crate) fn run(job: &JobFlags, plan: Option<&Path>, console: Console) -> Resu
     let in_order = matches!(sources.train, TrainSource::Tokens(..));
     let options = train_options(job, step, in_order);
     let threads = options.threads;
-    let compile_options = plan.options.clone();
-    let text = TextPath {
-        flags: &job.data,
-        model_dir,
-        options: &compile_options,
-        threads,
-        console,
-        tokenizer: Default::default(),
-    };
+    let text = TextPath::new(&job.data, model_dir, WindowShape::of(&plan.options), threads, console);
     let windows = text.training(&sources.train)?;
     let validation = sources.validation.as_deref().map(|path| text.validation(path)).transpose()?;
     let evaluator = |validation| evaluation::evaluator(&job.evaluation, &text, validation, &plan, console);

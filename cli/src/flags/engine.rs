@@ -45,7 +45,7 @@ pub(crate) struct EngineFlags {
 pub(crate) struct ValidateCommand {
     #[command(flatten)]
     pub(crate) engine: EngineFlags,
-    /// MNLI rows to ask about (JSON lines); a row without a label is answered and not counted
+    /// MNLI rows to ask about (JSON lines, TSV, CSV or Parquet); a row without a label is answered and not counted
     #[arg(long, value_name = "FILE", help_heading = "Questions")]
     pub(crate) validation_file: PathBuf,
     /// Ask about the first N rows only

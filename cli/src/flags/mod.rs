@@ -25,7 +25,7 @@ pub(crate) use bench::{BenchCommand, BenchWhat, KernelsFlags, MachineFlags, Meas
 pub(crate) use checkpoint::CheckpointFlags;
 pub(crate) use compile::{CompileFlags, LoraFlags, ModelFlags, WindowFlags};
 pub(crate) use convert::ConvertCommand;
-pub(crate) use data::DataFlags;
+pub(crate) use data::{DataCommand, DataFlags};
 pub(crate) use engine::{DoctorCommand, EngineFlags, GenerateCommand, ValidateCommand};
 pub(crate) use evaluation::EvaluationFlags;
 pub(crate) use export::{ExportCommand, MadeDirectory, MergeCommand};
@@ -92,6 +92,8 @@ pub(crate) enum Command {
     Train(Box<TrainCommand>),
     /// Compile, train and, with --do-eval, evaluate: takes the flags of the reference workflow
     Finetune(Box<FinetuneCommand>),
+    /// Show what becomes of data, without training: rows, lengths, windows, labels, examples
+    Data(Box<DataCommand>),
     /// Write the model, with its adapter merged into it, as an ONNX directory
     Export(Box<ExportCommand>),
     /// Merge an adapter into its model: a Hugging Face directory, and what merging and rounding changed
@@ -120,8 +122,8 @@ impl Command {
         match self {
             Self::Compile(_) | Self::Train(_) | Self::Finetune(_) | Self::Merge(_) => true,
             Self::Validate(_) | Self::Generate(_) | Self::Bench(_) => true,
-            Self::Export(_) | Self::Inspect(_) | Self::Report(_) | Self::Convert(_) => false,
-            Self::Synth(_) | Self::Doctor(_) => false,
+            Self::Data(_) | Self::Export(_) | Self::Inspect(_) | Self::Report(_) => false,
+            Self::Convert(_) | Self::Synth(_) | Self::Doctor(_) => false,
         }
     }
 }

@@ -64,6 +64,12 @@ fn named(command: &mut Command) -> Option<Named<'_>> {
             reads_weights: true,
             others: [command.made.tokenizer.as_mut(), None],
         }),
+        Command::Data(command) => Some(Named {
+            model: command.model.as_mut(),
+            revision: None,
+            reads_weights: false,
+            others: [command.data.tokenizer_name.as_mut(), None],
+        }),
         Command::Validate(command) => Some(of_engine(&mut command.engine)),
         Command::Generate(command) => Some(of_engine(&mut command.engine)),
         Command::Bench(command) => match &mut command.what {

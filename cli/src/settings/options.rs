@@ -165,7 +165,7 @@ fn precision(flags: &ModelFlags) -> Result<Option<Precision>, CliError> {
 }
 
 /// `--packing`, or what `--dataset-concatenation` says of it.
-fn packing(flags: &WindowFlags) -> Result<Option<Packing>, CliError> {
+pub(crate) fn packing(flags: &WindowFlags) -> Result<Option<Packing>, CliError> {
     match (flags.packing, flags.dataset_concatenation) {
         (Some(packing), Some(joined)) if joined != (packing == Packing::Concat) => Err(CliError::Flags {
             first: format!("--packing {packing}"),

@@ -235,7 +235,7 @@ fn rows_of_text() {
             format!("{row}\n{}", row.replace("label", "lable")),
             vec!["line 2", "no field `gold_label` (or `label`)"],
         ),
-        (row.replace('0', "-1"), vec!["no row to train on", "1 rows without a label"]),
+        (row.replace('0', "-1"), vec!["no row to train on", "1 row without a label"]),
         // The golden model has another vocabulary than the tokenizer.
         (format!("{row}\n"), vec!["cannot make windows", "not in the vocabulary of 512"]),
     ];

@@ -80,7 +80,7 @@ fn the_reference_command_runs_as_it_stands() {
     let said = [
         "warning: `--dataset_config_name,` is read as `--dataset_config_name`",
         "note: --use-cpu True: gptjc runs on the CPU",
-        "train.jsonl: skipped 1 rows without a label",
+        "train.jsonl: skipped 1 row without a label",
         "12 examples, 4 windows, 192 tokens",
     ];
     for text in said {

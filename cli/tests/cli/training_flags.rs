@@ -22,9 +22,10 @@ impl Trained {
 
 fn start(out: &Path, more: &str) -> Run {
     let (model, tokens) = (golden("plain/model"), golden("plain/batches.safetensors"));
+    let no_dropout = if more.contains("--lora_dropout") { "" } else { " --lora_dropout 0" };
     let line = format!(
-        "train --model {{model}} --train-tokens {{tokens}} --output_dir {{out}} --precision f32 --lora_dropout 0 \
-         --logging_steps 1 --threads 1 {more}"
+        "train --model {{model}} --train-tokens {{tokens}} --output_dir {{out}} --precision f32 --logging_steps 1 \
+         --threads 1 {more}{no_dropout}"
     );
     gptjc(&line, &[("model", &model), ("tokens", &tokens), ("out", out)])
 }

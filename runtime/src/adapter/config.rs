@@ -10,6 +10,9 @@ use serde_json::{Map, Value};
 
 use super::{AdapterError, Selection, TargetModules, unsupported};
 
+/// The longest text, in bytes: PEFT writes a thousand, and more where it names every module of a model.
+const LONGEST: usize = 128 << 10;
+
 /// The settings of a plain LoRA adapter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdapterConfig {
@@ -65,6 +68,9 @@ impl AdapterConfig {
     /// [`AdapterError::Config`] for invalid settings, [`AdapterError::Unsupported`] for what gptjc does not compute.
     pub fn from_json(text: &str, path: &Path) -> Result<AdapterConfig, AdapterError> {
         let invalid = |reason| AdapterError::Config { path: path.to_owned(), reason };
+        if text.len() > LONGEST {
+            return Err(invalid(format!("it has {} bytes, expected at most {LONGEST}", text.len())));
+        }
         let config: Map<String, Value> = serde_json::from_str(text)
             .map_err(|error| invalid(format!("expected a JSON object with the settings: {error}")))?;
         if let Some((setting, advice)) = unsupported::find(&config) {

@@ -148,6 +148,11 @@ fn a_wrong_value_names_the_setting_what_was_expected_and_found() {
         let message = parse(&config).unwrap_err();
         assert!(message.contains(expected) && message.contains("run/adapter_config.json"), "{message}");
     }
+    let long = AdapterConfig::from_json(&" ".repeat(200_000), Path::new("a.json")).unwrap_err().to_string();
+    assert!(
+        long.contains("a.json") && long.contains("it has 200000 bytes, expected at most 131072"),
+        "{long}"
+    );
     let message = AdapterConfig::from_json("[", Path::new("a.json")).unwrap_err().to_string();
     assert!(message.contains("expected a JSON object"), "{message}");
 }

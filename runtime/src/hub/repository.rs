@@ -36,6 +36,9 @@ impl Kind {
 /// large as these.
 const FILES_OF_MODEL: [&str; 4] = ["*.json", "merges.txt", "*.safetensors", "pytorch_model*.bin"];
 
+/// The longest name or revision.
+const LONGEST: usize = 200;
+
 /// A repository of the hub at one revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Repository {
@@ -66,10 +69,10 @@ impl Repository {
             return Err(HubError::TwoRevisions { name: name.to_owned(), revision: other.to_owned() });
         }
         let revision = typed.or(revision);
-        let words = bare.split('/').collect::<Vec<&str>>();
-        let is_name = words.len() <= 2 && words.iter().all(|word| is_word(word) && !word.contains("--"));
-        let is_revision = |text: &str| text.len() <= 200 && text.split('/').all(is_word);
-        if !is_name || bare.len() > 200 || !revision.is_none_or(is_revision) {
+        let is_name =
+            bare.split('/').count() <= 2 && bare.split('/').all(|word| is_word(word) && !word.contains("--"));
+        let is_revision = |text: &str| text.len() <= LONGEST && text.split('/').all(is_word);
+        if !is_name || bare.len() > LONGEST || !revision.is_none_or(is_revision) {
             return Err(invalid());
         }
         let include = match kind {

@@ -11,6 +11,7 @@ mod error;
 mod evaluator;
 mod hyper_parameters;
 mod job;
+mod log_entry;
 mod observer;
 mod options;
 mod origin;

@@ -40,7 +40,7 @@ pub enum TrainerStateError {
 }
 
 /// One entry of the log. Evaluations and the closing entry have their values in `other`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct LogEntry {
     /// Epochs done, with the part of the current one.
     pub epoch: f64,
@@ -55,7 +55,7 @@ pub struct LogEntry {
     pub loss: Option<f32>,
     /// Optimizer steps done.
     pub step: u64,
-    /// Everything else, by name: `eval_loss`, `eval_accuracy`, `train_runtime` and so on.
+    /// Everything else, by name: `eval_loss`, `eval_accuracy`, `train_runtime` and so on. Numbers, texts and truth values.
     #[serde(flatten)]
     pub other: BTreeMap<String, serde_json::Value>,
 }
@@ -109,7 +109,7 @@ pub struct TrainerState {
     #[serde(default)]
     pub trial_name: Option<String>,
     /// Parameters of that trial; never here.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::log_entry::scalars")]
     pub trial_params: Option<serde_json::Value>,
 }
 

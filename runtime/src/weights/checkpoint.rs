@@ -24,6 +24,8 @@ use crate::memory::mapped_file::MappedFile;
 const TORCH_FILE: &str = "pytorch_model.bin";
 const TORCH_INDEX: &str = "pytorch_model.bin.index.json";
 const PREFIX: &str = "transformer.";
+/// Bytes around an access that the system may map with it, at most: twice its largest page of the cache.
+const MAPPED_AROUND: usize = 4 << 20;
 
 /// The format of the files with weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,11 +192,15 @@ impl Checkpoint {
         })
     }
 
-    /// Gives back the memory of `bytes` of the tensor `name`, counted from its start, after they were read; see
-    /// [`crate::memory::mapped_file::MappedFile::release`]. Does nothing for a tensor that is not there.
+    /// Gives back the memory of `bytes` of the tensor `name`, counted from its start, after they and what is before them
+    /// were read; see [`crate::memory::mapped_file::MappedFile::release`]. Does nothing for a tensor that is not there.
+    ///
+    /// The first access to a page maps the pages around it as well, up to a whole large page of the cache, among them some
+    /// that were released before: so what is before `bytes` is released again.
     pub fn release(&self, name: &str, bytes: Range<usize>) {
         if let Some((file, entry)) = self.entry(name) {
-            file.mapped.release(entry.start + bytes.start..entry.end.min(entry.start + bytes.end));
+            let start = (entry.start + bytes.start).saturating_sub(MAPPED_AROUND);
+            file.mapped.release(start..entry.end.min(entry.start + bytes.end));
         }
     }
 

@@ -10,6 +10,7 @@ mod error;
 mod index;
 pub(crate) mod layout;
 pub mod safetensors_file;
+mod safetensors_header;
 mod tensor_spec;
 mod torch;
 

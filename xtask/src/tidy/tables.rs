@@ -40,6 +40,10 @@ pub(super) const UNSAFE_PLACES: &[Place] = &[
         path: "runtime/tests/no_allocation.rs",
         reason: "an allocator that counts, to show that a run allocates nothing",
     },
+    Place {
+        path: "tests/tests/fuzz/allocator.rs",
+        reason: "an allocator that counts, to show that a parser's memory is bounded by its input",
+    },
 ];
 
 /// Crate roots that must carry `#![forbid(unsafe_code)]`.

@@ -10,9 +10,8 @@ use safetensors::Dtype;
 
 use super::pickle::{Heap, Storage, Tensor, Unpickled, Value};
 use crate::weights::safetensors_file::Entry;
+use crate::weights::safetensors_header::MOST_DIMENSIONS;
 
-/// Dimensions of a tensor at most: weights have two, masks four.
-const MOST_DIMENSIONS: usize = 8;
 /// A file has at most so many tensors, and one more for every so many bytes of its pickle: a pickle can name one tensor
 /// again and again in a few bytes.
 const MOST_TENSORS: usize = 4096;
