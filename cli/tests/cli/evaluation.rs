@@ -22,10 +22,11 @@ fn data(tiny: &TinyModel) -> (PathBuf, PathBuf) {
 /// Trains for four epochs of two steps into `out`.
 fn train(tiny: &TinyModel, out: &Path, more: &str) -> Run {
     let (train, validation) = data(tiny);
+    let rate = if more.contains("--learning-rate") { "" } else { "--learning-rate 0.05" };
     let line = format!(
         "train --model {{model}} --train-file {{train}} --validation-file {{validation}} --precision f32 --packing pad \
-         --max-seq-length 48 --per-device-train-batch-size 4 --num-train-epochs 4 --logging-steps 1 --learning-rate 0.05 \
-         --threads 1 --output-dir {{out}} {more}"
+         --max-seq-length 48 --per-device-train-batch-size 4 --num-train-epochs 4 --logging-steps 1 \
+         --threads 1 --output-dir {{out}} {rate} {more}"
     );
     let model = tiny.model();
     gptjc(&line, &[("model", &model), ("train", &train), ("validation", &validation), ("out", out)])
@@ -128,6 +129,93 @@ fn a_run_ends_when_no_model_is_better() {
     assert!(out.join("adapter_model.safetensors").is_file());
 }
 
+/// Steps of the checkpoints in `out`.
+fn saved(out: &Path) -> Vec<u64> {
+    let step = |entry: fs::DirEntry| entry.file_name().to_str()?.strip_prefix("checkpoint-")?.parse().ok();
+    let mut steps: Vec<u64> = fs::read_dir(out).unwrap().filter_map(|entry| step(entry.unwrap())).collect();
+    steps.sort_unstable();
+    steps
+}
+
+/// Steps of the evaluations that had the highest loss so far.
+fn highest_so_far(log: &[Value]) -> Vec<u64> {
+    let mut highest = f64::NEG_INFINITY;
+    let mut steps = Vec::new();
+    for entry in log.iter().filter(|entry| entry["eval_loss"].is_number()) {
+        let loss = entry["eval_loss"].as_f64().unwrap();
+        if loss > highest {
+            highest = loss;
+            steps.push(entry["step"].as_u64().unwrap());
+        }
+    }
+    steps
+}
+
+/// A run in which the model with the highest loss counts as the best: the last one, which learned most, does not.
+const HIGHEST: &str = "--learning-rate 0.001 --eval-strategy steps --eval-steps 1 --eval-metrics loss \
+    --metric-for-best-model loss --greater-is-better";
+
+#[test]
+fn the_best_model_is_the_result() {
+    let tiny = TinyModel::new();
+    let out = tiny.path("out");
+    let more = format!("{HIGHEST} --load-best-model-at-end --save-steps 1 --save-total-limit 1");
+    let run = train(&tiny, &out, &more).ok();
+    let state = read(&out.join("trainer_state.json"));
+    let log = state["log_history"].as_array().unwrap();
+    let best = *highest_so_far(log).last().unwrap();
+    assert!(best < 8, "the loss rose: {log:?}");
+    assert!(run.out.contains("the result is the best model, that of"), "{}", run.out);
+    assert_eq!(saved(&out), [best, 8], "the best checkpoint stays beside the newest");
+    let adapter = |directory: &Path| fs::read(directory.join("adapter_model.safetensors")).unwrap();
+    let checkpoint = |step: u64| out.join(format!("checkpoint-{step}"));
+    assert_eq!(adapter(&out), adapter(&checkpoint(best)));
+    assert_ne!(adapter(&out), adapter(&checkpoint(8)));
+    let metric = log.iter().find(|entry| entry["step"] == best && entry["eval_loss"].is_number()).unwrap();
+    assert_eq!(state["best_metric"], metric["eval_loss"]);
+    let name = format!("checkpoint-{best}");
+    assert!(state["best_model_checkpoint"].as_str().unwrap().ends_with(&name), "{state}");
+}
+
+#[test]
+fn a_checkpoint_is_written_for_every_best_model() {
+    let tiny = TinyModel::new();
+    let out = tiny.path("out");
+    train(&tiny, &out, &format!("{HIGHEST} --save-strategy best")).ok();
+    let log = read(&out.join("trainer_state.json"))["log_history"].as_array().unwrap().clone();
+    assert_eq!(saved(&out), highest_so_far(&log), "{log:?}");
+}
+
+#[test]
+fn a_resumed_run_goes_on_in_its_records() {
+    let tiny = TinyModel::new();
+    let out = tiny.path("out");
+    let more = "--eval-strategy epoch --save-strategy epoch --report-to all";
+    train(&tiny, &out, more).ok();
+    let (whole, first) = (lines(&out.join("metrics.jsonl")), read(&out.join("run.json")));
+    let from = out.join("checkpoint-4");
+    train(&tiny, &out, &format!("{more} --resume-from-checkpoint {}", from.display())).ok();
+    let resumed = lines(&out.join("metrics.jsonl"));
+    assert_eq!(resumed.len(), whole.len());
+    for (found, expected) in resumed.iter().zip(&whole) {
+        for name in ["step", "epoch", "loss", "grad_norm", "learning_rate", "eval_loss", "eval_accuracy"] {
+            assert_eq!(found[name], expected[name], "{name} of {found}");
+        }
+    }
+    let record = read(&out.join("run.json"));
+    let steps: Vec<_> =
+        record["sessions"].as_array().unwrap().iter().map(|s| s["first_step"].as_u64()).collect();
+    assert_eq!(steps, [Some(0), Some(4)]);
+    assert!(record["facts"]["resumed_from"].as_str().unwrap().ends_with("checkpoint-4"), "{record}");
+    for (found, expected) in
+        record["evaluations"].as_array().unwrap().iter().zip(first["evaluations"].as_array().unwrap())
+    {
+        assert_eq!((&found["step"], &found["answers"]), (&expected["step"], &expected["answers"]));
+    }
+    assert_eq!(record["evaluations"].as_array().unwrap().len(), 4);
+    assert_eq!(fs::read_dir(out.join(record["tensorboard"].as_str().unwrap())).unwrap().count(), 2);
+}
+
 #[test]
 fn flags_of_evaluation_that_do_not_fit_are_refused() {
     let tiny = TinyModel::new();
@@ -135,6 +223,11 @@ fn flags_of_evaluation_that_do_not_fit_are_refused() {
     let cases = [
         ("--early-stopping-patience 2", "--early-stopping-patience needs evaluations during training"),
         ("--load-best-model-at-end", "--load-best-model-at-end needs evaluations during training"),
+        (
+            "--eval-strategy epoch --load-best-model-at-end --save-strategy no",
+            "--save-strategy and --eval-strategy differ",
+        ),
+        ("--save-strategy best", "--save-strategy best needs evaluations during training"),
         ("--eval-strategy epoch --do-eval False", "--do-eval False contradicts --eval-strategy"),
         (
             "--eval-strategy epoch --metric-for-best-model f1",

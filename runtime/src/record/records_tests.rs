@@ -1,3 +1,5 @@
+//! What a run leaves, over its starts and ends.
+
 use super::super::{Collected, MetricsLine};
 use super::*;
 use std::cell::RefCell;
