@@ -199,6 +199,9 @@ pub(crate) enum CliError {
     /// A measurement that cannot be made.
     #[error("cannot measure")]
     Bench(#[source] Cause),
+    /// A directory without a run.
+    #[error("cannot report on the run")]
+    Report(#[source] Cause),
     /// A checkpoint that is not made.
     #[error("cannot make the checkpoint")]
     Synth(#[source] Cause),

@@ -8,6 +8,7 @@ mod commands;
 mod common;
 mod data;
 mod doctor;
+mod evaluation;
 mod export_merge;
 mod inspect;
 mod lora_targets;
