@@ -37,6 +37,9 @@ impl Run {
     }
 }
 
+/// Makes a section of the page; none if the runs left nothing for it.
+type Part = fn(&[Run]) -> Option<String>;
+
 /// Names for directories, as short as they can be told apart by: the last part of each path, or all of it.
 pub(crate) fn named(runs: Vec<Collected>) -> Vec<Run> {
     let last =
@@ -49,9 +52,6 @@ pub(crate) fn named(runs: Vec<Collected>) -> Vec<Run> {
     runs.into_iter().zip(names).map(name).collect()
 }
 
-/// What makes a section of the page; none if the runs have nothing for it.
-type Section = fn(&[Run]) -> Option<String>;
-
 /// The page about `runs`, of which there is at least one.
 pub(crate) fn render(runs: &[Run]) -> String {
     let mut body = String::new();
@@ -62,7 +62,7 @@ pub(crate) fn render(runs: &[Run]) -> String {
         sections.push(("runs", "Runs"));
         summary::compare(runs, &mut main);
     }
-    let parts: [(&str, &str, Section); 5] = [
+    let parts: [(&str, &str, Part); 5] = [
         ("curves", "Curves", curves::section),
         ("evaluation", "Evaluation", evaluation::section),
         ("time", "Time", cost::time),
