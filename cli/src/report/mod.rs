@@ -49,6 +49,9 @@ pub(crate) fn named(runs: Vec<Collected>) -> Vec<Run> {
     runs.into_iter().zip(names).map(name).collect()
 }
 
+/// What makes a section of the page; none if the runs have nothing for it.
+type Section = fn(&[Run]) -> Option<String>;
+
 /// The page about `runs`, of which there is at least one.
 pub(crate) fn render(runs: &[Run]) -> String {
     let mut body = String::new();
@@ -59,7 +62,7 @@ pub(crate) fn render(runs: &[Run]) -> String {
         sections.push(("runs", "Runs"));
         summary::compare(runs, &mut main);
     }
-    let parts: [(&str, &str, fn(&[Run]) -> Option<String>); 5] = [
+    let parts: [(&str, &str, Section); 5] = [
         ("curves", "Curves", curves::section),
         ("evaluation", "Evaluation", evaluation::section),
         ("time", "Time", cost::time),
