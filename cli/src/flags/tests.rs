@@ -30,10 +30,11 @@ fn job(line: &str) -> JobFlags {
     }
 }
 
+const CONFIG: &str = r#"{"model_type": "gptj", "n_layer": 1, "n_embd": 64, "n_head": 4, "rotary_dim": 8,
+    "vocab_size": 512, "n_positions": 2048}"#;
+
 fn options(line: &str) -> Result<CompileOptions, String> {
-    let json = r#"{"model_type": "gptj", "n_layer": 1, "n_embd": 64, "n_head": 4, "rotary_dim": 8,
-        "vocab_size": 512, "n_positions": 2048}"#;
-    let mut options = defaults(config::parse(json).unwrap(), Target::default(), None);
+    let mut options = defaults(config::parse(CONFIG).unwrap(), Target::default(), None);
     overlay(&job(line).compile, &mut options).map_err(|error| error.to_string())?;
     Ok(options)
 }
@@ -84,6 +85,20 @@ fn dashes_and_underscores_are_the_same() {
     let (one, other) =
         (parse(&format!("finetune {REFERENCE}")), parse(&format!("finetune {}", dashes.join(" "))));
     assert_eq!(format!("{:?}", one.unwrap()), format!("{:?}", other.unwrap()));
+}
+
+#[test]
+fn the_shell_script_of_the_workflow_means_the_same() {
+    let script = REFERENCE.replace("q_proj,v_proj,k_proj,out_proj", "q_proj v_proj k_proj out_proj");
+    let options = |line: &str| match parse(&format!("finetune {line}")).unwrap().command {
+        Command::Finetune(command) => {
+            let mut options = defaults(config::parse(CONFIG).unwrap(), Target::default(), None);
+            overlay(&command.job.compile, &mut options).unwrap();
+            options
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(options(&script), options(REFERENCE));
 }
 
 #[test]

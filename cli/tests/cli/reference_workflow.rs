@@ -70,12 +70,31 @@ fn write_data(directory: &Path) {
     fs::write(directory.join("validation_matched.jsonl"), rows(3)).unwrap();
 }
 
-#[test]
-fn the_reference_command_runs_as_it_stands() {
+/// A directory with all that the command names.
+fn prepared() -> TempDir {
     let directory = TempDir::new().unwrap();
     write_model(&directory.path().join("model"));
     write_data(&directory.path().join("data"));
     fs::write(directory.path().join("config.json"), config().to_string()).unwrap();
+    directory
+}
+
+#[test]
+fn a_step_may_have_any_number_of_windows() {
+    let directory = prepared();
+    let command = COMMAND
+        .replace("--per_device_train_batch_size 8 ", "--global_batch_size 3 ")
+        .replace("--gradient_accumulation_steps 1 ", "")
+        .replace("--num_train_epochs 3", "--num_train_epochs 1");
+    let run = gptjc_in(directory.path(), &command.split_whitespace().collect::<Vec<_>>()).ok();
+    // Four windows are a step of three and one of what is left.
+    assert!(run.out.contains("step 2/2  epoch 1.00  loss "), "{}", run.out);
+    assert!(run.out.contains("micro-batches of 3 window(s)"), "{}", run.out);
+}
+
+#[test]
+fn the_reference_command_runs_as_it_stands() {
+    let directory = prepared();
     let run = gptjc_in(directory.path(), &COMMAND.split_whitespace().collect::<Vec<_>>()).ok();
     let said = [
         "warning: `--dataset_config_name,` is read as `--dataset_config_name`",
