@@ -55,9 +55,9 @@ pub(crate) struct DataFlags {
     /// Text of an MNLI example, with {hypothesis}, {premise} and {label}; what stands before {label} is the prompt
     #[arg(long, value_name = "TEXT")]
     pub(crate) prompt_template: Option<String>,
-    /// How MNLI's labels are written: words, or ids 0, 1, 2
-    #[arg(long, value_name = "STYLE", default_value_t = LabelStyle::Words)]
-    pub(crate) label_style: LabelStyle,
+    /// How MNLI's labels are written: words, or ids 0, 1, 2 [default: words]
+    #[arg(long, value_name = "STYLE")]
+    pub(crate) label_style: Option<LabelStyle>,
     /// Train on the tokens of the prompt as well
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "false", default_missing_value = "true",
         value_parser = values::boolean)]

@@ -207,6 +207,7 @@ fn bad_data_are_named() {
             "--prompt-template {premise}{hypothesis}{label}",
             "--prompt-template is for MNLI",
         ),
+        (file("n.txt", "a"), "--label-style ids", "--label-style is for MNLI"),
         (file("k.jsonl", "{\"text\": \"a\"}"), "--document-separator line", "where a row is a document"),
         (file("l.csv", "question,answer\na,b\n"), "", "found the columns `question`, `answer`"),
     ];

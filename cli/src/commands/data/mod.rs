@@ -138,7 +138,8 @@ impl<'a> TextPath<'a> {
             }
             None => PromptTemplate::default(),
         };
-        let (label_style, train_on_inputs) = (self.flags.label_style, self.flags.train_on_inputs);
+        let (label_style, train_on_inputs) =
+            (self.flags.label_style.unwrap_or_default(), self.flags.train_on_inputs);
         Ok(ExampleOptions { template, label_style, train_on_inputs })
     }
 
@@ -288,8 +289,12 @@ impl<'a> TextPath<'a> {
             what: format!("--{flag} is for {what}, and `{}` is {}", path.display(), found.format.name()),
             advice: format!("leave --{flag} out, or say with --data-format what the file is"),
         };
-        if self.flags.prompt_template.is_some() && found.format != Format::Mnli {
-            return Err(useless("prompt-template", Format::Mnli.name()));
+        let of_mnli = [
+            ("prompt-template", self.flags.prompt_template.is_some()),
+            ("label-style", self.flags.label_style.is_some()),
+        ];
+        if let Some((flag, _)) = of_mnli.iter().find(|(_, typed)| *typed && found.format != Format::Mnli) {
+            return Err(useless(flag, Format::Mnli.name()));
         }
         if self.flags.document_separator.is_some() && found.format != Format::Text {
             return Err(useless("document-separator", Format::Text.name()));

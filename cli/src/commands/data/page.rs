@@ -1,7 +1,7 @@
 //! The dry run as text.
 
 use super::survey::{File, LabelCount, Lost, Part, Seconds, Section, Shown, Survey};
-use crate::inspect::numbers::{percent, seconds, thousands};
+use crate::numbers::{percent, seconds, thousands};
 use gptjc_runtime::data::rows::Skipped;
 use gptjc_runtime::data::survey::{Bar, Lengths};
 use std::fmt::Write;
@@ -162,15 +162,17 @@ fn lost_lines(lost: &Lost, window_length: usize) -> Vec<String> {
     lines
 }
 
+/// The phases that took time: the tokenizer is loaded once, for what comes first.
 fn time_line(took: &Seconds) -> String {
-    format!(
-        "{}: {} reading, {} loading the tokenizer, {} tokenizing, {} packing",
-        seconds(took.total),
-        seconds(took.read),
-        seconds(took.load_tokenizer),
-        seconds(took.tokenize),
-        seconds(took.pack)
-    )
+    let phases = [
+        (took.read, "reading"),
+        (took.load_tokenizer, "loading the tokenizer"),
+        (took.tokenize, "tokenizing"),
+        (took.pack, "packing"),
+    ];
+    let worth_it = phases.iter().filter(|(time, _)| *time >= 1e-4);
+    let phases: Vec<String> = worth_it.map(|(time, name)| format!("{} {name}", seconds(*time))).collect();
+    format!("{}: {}", seconds(took.total), phases.join(", "))
 }
 
 fn write_example(out: &mut String, number: usize, example: &Shown) {
