@@ -166,6 +166,15 @@ pub(crate) enum CliError {
     /// Training does not start or does not go on.
     #[error("cannot train")]
     Train(#[source] Cause),
+    /// A run cannot go on from a checkpoint.
+    #[error("cannot resume")]
+    Resume(#[source] Cause),
+    /// Somebody else writes into the output directory.
+    #[error("cannot write into the output directory")]
+    Lock(#[source] Cause),
+    /// Signals cannot be caught.
+    #[error("cannot catch the signals that stop a run")]
+    Signals(#[source] io::Error),
     /// An adapter that is not one of the model.
     #[error("the adapter does not fit the model")]
     AdapterFit(#[source] Cause),
@@ -190,6 +199,9 @@ pub(crate) enum CliError {
     /// A measurement that cannot be made.
     #[error("cannot measure")]
     Bench(#[source] Cause),
+    /// A directory without a run.
+    #[error("cannot report on the run")]
+    Report(#[source] Cause),
     /// A checkpoint that is not made.
     #[error("cannot make the checkpoint")]
     Synth(#[source] Cause),

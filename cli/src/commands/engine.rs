@@ -129,12 +129,22 @@ fn decode_plan(
         options.lora = None;
     }
     options.precision = precision.into();
-    options.max_seq_length = longest;
+    plan_beside(&options, longest, sequences, console)
+}
+
+/// As many sequences of at most `longest` tokens side by side as the memory of `options` allows, at most `sequences`.
+pub(crate) fn plan_beside(
+    options: &CompileOptions,
+    longest: u64,
+    sequences: u64,
+    console: Console,
+) -> Result<Plan, CliError> {
     let mut side_by_side = sequences.max(1);
     loop {
         let attempt = CompileOptions {
             decode_sequences: side_by_side,
             decode_slots: (side_by_side * longest).min(MOST_SLOTS),
+            max_seq_length: longest,
             ..options.clone()
         };
         match gptjc_compiler::compile(&attempt) {
@@ -142,9 +152,7 @@ fn decode_plan(
             Err(source) => return Err(CliError::Compile(source.into())),
             Ok(plan) => {
                 if side_by_side < sequences {
-                    console.note(&format!(
-                        "memory allows {side_by_side} prompts at a time, not the {sequences} of --batch-size"
-                    ));
+                    console.note(&format!("memory allows {side_by_side} prompts at a time, not {sequences}"));
                 }
                 return Ok(plan);
             }

@@ -1,47 +1,49 @@
 //! `gptjc train` and `gptjc finetune`: a plan, made or read, run on data.
 
 use super::data::{TextPath, TrainSource, WindowShape};
-use super::progress::Progress;
+use super::run::{Run, failed};
 use super::weights::{self, Needed};
-use super::{compile, data, output};
+use super::{compile, data, evaluation, output, run, run_facts};
 use crate::console::Console;
 use crate::error::CliError;
-use crate::flags::values::human_bytes;
-use crate::flags::{CompileFlags, JobFlags, RunFlags};
+use crate::flags::{CompileFlags, JobFlags};
 use crate::settings::{self, StepShape};
 use gptjc_graphs::plan::{Memory, Plan};
 use gptjc_runtime::adapter::Adapter;
-use gptjc_runtime::data::window::Window;
 use gptjc_runtime::machine;
 use gptjc_runtime::topology::{Pretended, Topology};
-use gptjc_runtime::train::{
-    Cadence, DATA_ORDER_FILE, DataOrder, Finished, Job, LossEvaluator, RunState, Start, TRAINER_STATE_FILE,
-    TrainError, TrainOptions, Trainer, evaluate, train,
-};
+use gptjc_runtime::train::{Evaluator, Start, TrainOptions, Trainer};
 use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// Runs the command, with the plan in the file `plan` or with one that it compiles.
-pub(crate) fn run(job: &JobFlags, plan: Option<&Path>, console: Console) -> Result<(), CliError> {
+pub(crate) fn run(job: &JobFlags, plan: Option<&Path>, console: Console) -> Result<ExitCode, CliError> {
     let verdicts = job.reference.verdicts()?;
     verdicts.notes.iter().for_each(|note| console.note(note));
     verdicts.warnings.iter().for_each(|warning| console.warn(warning));
     settings::check_schedule(&job.run)?.iter().for_each(|warning| console.warn(warning));
     let model_dir = settings::model_dir(&job.compile.model)?;
-    let sources = data::find(&job.data, job.run.do_eval, console)?;
+    evaluation::check(job, console)?;
+    let report_to = job.logging.report_to()?;
+    let sources = data::find(&job.data, evaluation::wanted(job)?, console)?;
     let adapter = job.run.adapter.as_deref().map(|path| load_adapter(path).map(|adapter| (path, adapter)));
     let adapter = adapter.transpose()?;
     let flags = flags_of_data(&job.compile, &sources.train, plan.is_some(), console)?;
     let (plan, step) = plan_and_step(&flags, plan, adapter.as_ref().map(|(path, adapter)| (*path, adapter)))?;
+    let _lock = output::prepare(&job.output, job.checkpoint.resume())?;
+    let saved = run::find(&job.checkpoint, &job.output.output_dir, console)?;
     let checkpoint = weights::open(model_dir, &plan.options.model, Needed::of(&plan), console)?;
-    output::prepare(&job.output)?;
 
-    let options = train_options(&job.run, step, matches!(sources.train, TrainSource::Tokens(..)));
+    let in_order = matches!(sources.train, TrainSource::Tokens(..));
+    let options = train_options(job, step, in_order);
     let threads = options.threads;
     let text = TextPath::new(&job.data, model_dir, WindowShape::of(&plan.options), threads, console);
     let windows = text.training(&sources.train)?;
     let validation = sources.validation.as_deref().map(|path| text.validation(path)).transpose()?;
+    let evaluator = |validation| evaluation::evaluator(&job.evaluation, &text, validation, &plan, console);
+    let mut evaluator = validation.map(evaluator).transpose()?;
+    let facts = run_facts::facts(job, model_dir, &plan, step, threads);
 
     console.line(&compile::summary(&plan));
     console.line(&trainable(&plan));
@@ -52,22 +54,18 @@ pub(crate) fn run(job: &JobFlags, plan: Option<&Path>, console: Console) -> Resu
     };
     let mut trainer = Trainer::new(plan, Arc::new(checkpoint), start, options).map_err(failed)?;
     trainer.executor().remarks().iter().for_each(|remark| console.note(remark));
-    let mut progress = Progress::new(console);
-    let mut evaluator = validation.as_ref().map(|validation| LossEvaluator::new(&validation.windows));
-    let mut state = run_training(&mut trainer, &windows, &mut progress, console)?.state;
-    trainer.save(&job.output.output_dir).map_err(failed)?;
-    let state_file = job.output.output_dir.join(TRAINER_STATE_FILE);
-    state.trainer.save(&state_file)?;
-    let order = DataOrder::after(trainer.options(), windows.len(), state.trainer.global_step);
-    let order = order.map_err(|source| CliError::Train(source.into()))?;
-    order.save(&job.output.output_dir.join(DATA_ORDER_FILE))?;
-    if let Some(evaluator) = &mut evaluator {
-        // What was trained is safe by now, whatever happens here.
-        evaluate(&mut trainer, evaluator, &mut progress, &mut state).map_err(failed)?;
-        state.trainer.save(&state_file)?;
-    }
-    console.line(&format!("wrote {}", job.output.output_dir.display()));
-    Ok(())
+    let run = Run {
+        trainer: &mut trainer,
+        windows: &windows,
+        evaluator: evaluator.as_mut().map(|evaluator| evaluator as &mut dyn Evaluator),
+        policy: evaluation::policy(job),
+        flags: &job.checkpoint,
+        output_dir: &job.output.output_dir,
+        report_to,
+        facts,
+        console,
+    };
+    run.go(saved)
 }
 
 fn load_adapter(path: &Path) -> Result<Adapter, CliError> {
@@ -129,7 +127,8 @@ fn plan_and_step(
 }
 
 /// What is chosen when the plan is run.
-fn train_options(flags: &RunFlags, step: StepShape, in_order: bool) -> TrainOptions {
+fn train_options(job: &JobFlags, step: StepShape, in_order: bool) -> TrainOptions {
+    let (flags, logging) = (&job.run, &job.logging);
     TrainOptions {
         learning_rate: flags.learning_rate,
         weight_decay: flags.weight_decay,
@@ -145,9 +144,11 @@ fn train_options(flags: &RunFlags, step: StepShape, in_order: bool) -> TrainOpti
         num_train_epochs: flags.num_train_epochs.unwrap_or(if in_order { 1.0 } else { 3.0 }),
         max_steps: u64::try_from(flags.max_steps).ok(),
         seed: flags.seed,
-        logging: flags.logging_strategy.cadence(flags.logging_steps),
-        logging_first_step: flags.logging_first_step,
-        eval: Cadence::Never,
+        logging: logging.cadence(),
+        logging_first_step: logging.logging_first_step,
+        eval: job.evaluation.cadence(logging.logging_steps),
+        eval_on_start: job.evaluation.eval_on_start,
+        save: job.checkpoint.cadence(),
         threads: flags
             .threads
             .unwrap_or_else(|| flags.topology.map_or_else(Topology::host, Pretended::topology).threads()),
@@ -180,32 +181,6 @@ fn with_commas(number: u64) -> String {
         text.push(digit);
     }
     text
-}
-
-fn run_training(
-    trainer: &mut Trainer,
-    windows: &[Window],
-    progress: &mut Progress,
-    console: Console,
-) -> Result<Finished, CliError> {
-    let started = Instant::now();
-    let stop = trainer.stop_flag();
-    let job = Job { windows, evaluator: None, observer: progress, stop: &stop };
-    let finished = train(trainer, job, RunState::default());
-    progress.finish();
-    let finished = finished.map_err(failed)?;
-    let steps = finished.state.trainer.global_step;
-    console.line(&format!("{steps} steps in {:.1} s", started.elapsed().as_secs_f64()));
-    let streamed = trainer.executor().streamed();
-    if streamed.bytes > 0 {
-        let (bytes, stall) = (human_bytes(streamed.bytes), streamed.stall.as_secs_f64());
-        console.line(&format!("{bytes} of weights were read meanwhile; steps waited {stall:.1} s for them"));
-    }
-    Ok(finished)
-}
-
-fn failed(source: TrainError) -> CliError {
-    CliError::Train(source.into())
 }
 
 #[cfg(test)]

@@ -75,7 +75,7 @@ pub(crate) struct LoraFlags {
     /// Modules with an adapter, as PEFT's target_modules: names or ends of names with commas or blanks between them
     /// (q_proj, k_proj, v_proj, out_proj, fc_in, fc_out), all-linear for all of these, or a regular expression that
     /// matches whole names, such as '.*\.(q|v)_proj' [default: q_proj,v_proj]
-    #[arg(long, value_name = "NAMES|REGEX", num_args = 1..)]
+    #[arg(long, value_name = "NAMES", num_args = 1..)]
     pub(crate) lora_target_modules: Option<Vec<String>>,
     /// Layers whose modules of these names have an adapter, from 0, such as 0,1,20-27 [default: all]
     #[arg(long, visible_alias = "lora-layers", value_name = "LAYERS", num_args = 1..)]

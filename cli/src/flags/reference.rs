@@ -59,9 +59,6 @@ const TRUE: Values = Words(&["true"]);
 const FALSE: Values = Words(&["false"]);
 const TRUE_OR_FALSE: Values = Words(&["true", "false"]);
 const NONE: Values = Words(&["none", "0", "0.0"]);
-const AT_THE_END: &str = "the result is written once, when training is done; no checkpoint is written before";
-const EVALUATED_ONCE: &str =
-    "evaluation runs once, after training, and only with --do-eval or --validation-file";
 
 /// All flags, those of the help first.
 fn rows() -> impl Iterator<Item = &'static Row> {
@@ -130,57 +127,6 @@ const TABLE: &[Row] = &[
         )],
     },
     Row {
-        flag: "save-strategy",
-        value: Some("WHEN"),
-        help: "no; with epoch or steps, too, only the result is written",
-        answers: &[
-            (Words(&["no"]), Holds("only the result is written")),
-            (Words(&["epoch", "steps"]), Instead(AT_THE_END)),
-            (Other, Refused("give no, epoch or steps")),
-        ],
-    },
-    Row {
-        flag: "save-steps",
-        value: Some("N"),
-        help: "Only the result is written",
-        answers: &[(Count, Instead(AT_THE_END))],
-    },
-    Row {
-        flag: "save-total-limit",
-        value: Some("N"),
-        help: "Any: only the result is written",
-        answers: &[(Count, Holds("only the result is written"))],
-    },
-    Row {
-        flag: "eval-strategy",
-        value: Some("WHEN"),
-        help: "no; with epoch or steps, too, evaluation comes once, after training",
-        answers: &[
-            (Words(&["no"]), Holds("nothing is evaluated during training")),
-            (Words(&["epoch", "steps"]), Instead(EVALUATED_ONCE)),
-            (Other, Refused("give no, epoch or steps")),
-        ],
-    },
-    Row {
-        flag: "evaluation-strategy",
-        value: Some("WHEN"),
-        help: "As --eval-strategy",
-        answers: &[
-            (Words(&["no"]), Holds("nothing is evaluated during training")),
-            (Words(&["epoch", "steps"]), Instead(EVALUATED_ONCE)),
-            (Other, Refused("give no, epoch or steps")),
-        ],
-    },
-    Row {
-        flag: "report-to",
-        value: Some("WHOM"),
-        help: "none; the log is in trainer_state.json",
-        answers: &[
-            (Words(&["none"]), Holds("the log goes to trainer_state.json")),
-            (Other, Instead("gptjc never opens the network: the log goes to trainer_state.json only")),
-        ],
-    },
-    Row {
         flag: "optim",
         value: Some("NAME"),
         help: "adamw_torch",
@@ -219,17 +165,6 @@ const TABLE: &[Row] = &[
         help: "One process uses all cores",
         answers: &[(Other, Instead("there is one process, which uses all cores that it may"))],
     },
-    Row {
-        flag: "resume-from-checkpoint",
-        value: Some("DIR"),
-        help: "Not possible: start from an adapter with --adapter",
-        answers: &[(
-            Other,
-            Refused(
-                "the optimizer's moments are not kept; start from the adapter with --adapter DIR and new moments",
-            ),
-        )],
-    },
 ];
 
 /// The flags of the table that were typed, with their values.
@@ -246,6 +181,13 @@ pub(crate) struct RefusedValue {
     value: String,
     /// What to do.
     pub(crate) advice: String,
+}
+
+impl RefusedValue {
+    /// `value` of `flag` cannot be followed; what to do.
+    pub(crate) fn new(flag: &'static str, value: &str, advice: &str) -> Self {
+        Self { flag, value: value.to_owned(), advice: advice.to_owned() }
+    }
 }
 
 /// What the user is told about the flags.
@@ -289,11 +231,7 @@ impl Row {
             Count => values::count(&word).is_ok(),
             Other => true,
         };
-        let refused = |advice: &str| RefusedValue {
-            flag: self.flag,
-            value: self.shown(value).to_owned(),
-            advice: advice.to_owned(),
-        };
+        let refused = |advice: &str| RefusedValue::new(self.flag, self.shown(value), advice);
         match self.answers.iter().find(|(values, _)| fits(values)) {
             Some((_, Refused(advice))) => Err(refused(advice)),
             Some((_, answer)) => Ok(*answer),
@@ -401,15 +339,15 @@ mod tests {
         for (flag, value) in holds {
             assert!(matches!(answer(flag, value), Ok(Holds(_))), "--{flag} {value}");
         }
-        assert_eq!(answer("save-strategy", "epoch"), Ok(Instead(AT_THE_END)));
+        assert!(matches!(answer("ddp-backend", "ccl"), Ok(Instead(_))));
         let refused = [
             ("use-cpu", "False", "--use-cpu False is not possible: gptjc runs on the CPU only"),
             ("task", "chat", "--task chat is not possible: gptjc has the task `completion` only"),
             ("do-train", "maybe", "--do-train maybe is not possible: give True or False"),
             (
-                "save-total-limit",
+                "per-device-eval-batch-size",
                 "0",
-                "--save-total-limit 0 is not possible: give a whole number of at least 1",
+                "--per-device-eval-batch-size 0 is not possible: give a whole number of at least 1",
             ),
         ];
         for (flag, value, message) in refused {

@@ -6,7 +6,7 @@ use crate::settings::{defaults, overlay};
 use clap::CommandFactory;
 use gptjc_graphs::models::gptj::config;
 use gptjc_graphs::plan::{CompileOptions, Packing, Precision, Target};
-use gptjc_runtime::train::SchedulerKind;
+use gptjc_runtime::train::{Cadence, SchedulerKind};
 use std::ffi::OsString;
 
 /// The command of the reference workflow, with a local path for the model.
@@ -30,10 +30,11 @@ fn job(line: &str) -> JobFlags {
     }
 }
 
+const CONFIG: &str = r#"{"model_type": "gptj", "n_layer": 1, "n_embd": 64, "n_head": 4, "rotary_dim": 8,
+    "vocab_size": 512, "n_positions": 2048}"#;
+
 fn options(line: &str) -> Result<CompileOptions, String> {
-    let json = r#"{"model_type": "gptj", "n_layer": 1, "n_embd": 64, "n_head": 4, "rotary_dim": 8,
-        "vocab_size": 512, "n_positions": 2048}"#;
-    let mut options = defaults(config::parse(json).unwrap(), Target::default(), None);
+    let mut options = defaults(config::parse(CONFIG).unwrap(), Target::default(), None);
     overlay(&job(line).compile, &mut options).map_err(|error| error.to_string())?;
     Ok(options)
 }
@@ -62,17 +63,16 @@ fn the_reference_command_parses() {
     assert_eq!(job.data.dataset_config_name.as_deref(), Some("mnli"));
     assert_eq!((job.data.max_train_samples, job.data.max_eval_samples), (Some(5000), Some(500)));
     assert_eq!((job.run.learning_rate, job.run.num_train_epochs), (3.3113761e-4, Some(3.0)));
-    assert_eq!((job.run.logging_steps, job.run.do_eval), (100, Some(true)));
+    assert_eq!((job.logging.logging_steps, job.run.do_eval), (100, Some(true)));
     assert!(job.output.overwrite_output_dir);
     assert_eq!(job.output.output_dir, PathBuf::from("./gptj_peft_finetuned_model"));
     let verdicts = job.reference.verdicts().unwrap();
     let said = |texts: &[String], flag: &str| texts.iter().any(|text| text.starts_with(flag));
-    for flag in ["--do-train", "--peft", "--task", "--use-cpu", "--use-fast-tokenizer", "--save-total-limit"]
-    {
+    for flag in ["--do-train", "--peft", "--task", "--use-cpu", "--use-fast-tokenizer"] {
         assert!(said(&verdicts.notes, flag), "{flag}: {verdicts:?}");
     }
-    assert!(said(&verdicts.warnings, "--save-strategy epoch"), "{verdicts:?}");
-    assert_eq!(verdicts.warnings.len(), 1, "{verdicts:?}");
+    assert!(verdicts.warnings.is_empty(), "{verdicts:?}");
+    assert_eq!((job.checkpoint.cadence(), job.checkpoint.save_total_limit), (Cadence::Epochs, Some(2)));
 }
 
 #[test]
@@ -87,6 +87,20 @@ fn dashes_and_underscores_are_the_same() {
 }
 
 #[test]
+fn the_shell_script_of_the_workflow_means_the_same() {
+    let script = REFERENCE.replace("q_proj,v_proj,k_proj,out_proj", "q_proj v_proj k_proj out_proj");
+    let options = |line: &str| match parse(&format!("finetune {line}")).unwrap().command {
+        Command::Finetune(command) => {
+            let mut options = defaults(config::parse(CONFIG).unwrap(), Target::default(), None);
+            overlay(&command.job.compile, &mut options).unwrap();
+            options
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(options(&script), options(REFERENCE));
+}
+
+#[test]
 fn the_readmes_typo_is_read_as_what_was_meant() {
     assert_eq!(job("--dataset_config_name, mnli").data.dataset_config_name.as_deref(), Some("mnli"));
 }
@@ -97,7 +111,7 @@ fn defaults_are_those_of_the_reference_workflow() {
     let run = &flags.run;
     assert_eq!((run.learning_rate, run.weight_decay, run.max_grad_norm), (5e-5, 0.0, 1.0));
     assert_eq!((run.adam_beta1, run.adam_beta2, run.adam_epsilon), (0.9, 0.999, 1e-8));
-    assert_eq!((run.warmup_steps, run.max_steps, run.seed, run.logging_steps), (0, -1, 42, 500));
+    assert_eq!((run.warmup_steps, run.max_steps, run.seed, flags.logging.logging_steps), (0, -1, 42, 500));
     assert_eq!((run.lr_scheduler_type, run.warmup_ratio), (SchedulerKind::Linear, 0.0));
     assert!(!flags.output.overwrite_output_dir && !flags.data.train_on_inputs);
     let options = options("").unwrap();

@@ -76,11 +76,13 @@ pub(crate) fn tokenizer() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/tokenizer").canonicalize().unwrap()
 }
 
-/// A copy of the files of `from` under `to`.
+/// A copy of the files of `from` under `to`; directories in it are left out.
 pub(crate) fn copy_directory(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_dir() {
+            continue;
+        }
         fs::write(to.join(entry.file_name()), fs::read(entry.path()).unwrap()).unwrap();
     }
 }
@@ -101,4 +103,15 @@ pub(crate) fn safetensors(header: &serde_json::Value, data: &[u8]) -> Vec<u8> {
     bytes.extend_from_slice(header.as_bytes());
     bytes.extend_from_slice(data);
     bytes
+}
+
+/// Writes the safetensors file `from` as `to`, with the bytes of the tensor `name` edited.
+pub(crate) fn edit_tensor(from: &Path, to: &Path, name: &str, edit: impl FnOnce(&mut [u8])) {
+    let mut bytes = fs::read(from).unwrap();
+    let data = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: serde_json::Value = serde_json::from_slice(&bytes[8..data]).unwrap();
+    let [start, end] =
+        [0, 1].map(|index| data + header[name]["data_offsets"][index].as_u64().unwrap() as usize);
+    edit(&mut bytes[start..end]);
+    fs::write(to, bytes).unwrap();
 }

@@ -7,6 +7,7 @@
 //! Does not: know what the entry points mean; see [`crate::train`].
 
 mod bind;
+mod inspect;
 #[cfg(test)]
 mod jitter;
 mod read_ahead;
@@ -29,11 +30,12 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use team::{End, Team};
+use team::{End, Part, Team};
 
 pub use bind::WeightStore;
+pub use inspect::NotFinite;
 pub use stream::Streamed;
-pub use timing::StepTiming;
+pub use timing::{StepTime, StepTiming, StepTotals};
 
 /// A plan that cannot be bound or run.
 #[derive(Debug, thiserror::Error)]
@@ -121,6 +123,8 @@ struct Bound {
     // Dropped first: the kernels hold views of what follows.
     entries: Vec<BoundEntry>,
     named: HashMap<String, View>,
+    /// Of every buffer, by index.
+    views: Vec<View>,
     scratch: usize,
     /// Where in `persistent` buffers lie.
     kept: Vec<Range<usize>>,
@@ -159,11 +163,25 @@ impl Executor {
         weights: WeightStore,
         threads: usize,
     ) -> Result<Self, ExecutorError> {
+        Self::stopped_by(topology, plan, weights, threads, Arc::default())
+    }
+
+    /// As [`on`](Self::on), with `stop` as its [stop flag](Self::stop_flag), which may be another executor's too.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub fn stopped_by(
+        topology: &Topology,
+        plan: Plan,
+        weights: WeightStore,
+        threads: usize,
+        stop: Arc<AtomicBool>,
+    ) -> Result<Self, ExecutorError> {
         let read_ahead = weights.read_ahead(&plan);
         let (bound, reader) = bind::bind(&plan, weights)?;
         let bound = Arc::new(bound);
         let reader = reader; // declared after what it reads into, so that it is dropped before on an error
-        let team = Team::new(topology.place(threads), &bound, &reader.stream)?;
+        let team = Team::new(topology.place(threads), &bound, &reader.stream, stop)?;
         Ok(Self { team, reader, bound, plan, _read_ahead: read_ahead })
     }
 
@@ -193,6 +211,11 @@ impl Executor {
     /// When the steps of the last run ran, in order; empty if that was not recorded.
     pub fn timings(&self) -> &[StepTiming] {
         self.team.clock.timings()
+    }
+
+    /// What steps took since the executor was made, to be looked at while it runs.
+    pub fn step_totals(&self) -> Arc<StepTotals> {
+        Arc::clone(self.team.clock.totals())
     }
 
     /// The plan.
@@ -228,9 +251,7 @@ impl Executor {
     /// # Errors
     /// [`ExecutorError`] if there is no such buffer, it has another type, or `data` are too many.
     pub fn write<T: Element>(&mut self, name: &str, data: &[T]) -> Result<(), ExecutorError> {
-        let view = self.checked::<T>(name, data.len())?.clone();
-        bind::copy_in(&mut self.team, view, data);
-        Ok(())
+        self.write_at(name, 0, data)
     }
 
     /// All elements of the buffer `name`.
@@ -242,13 +263,40 @@ impl Executor {
         self.read_first(name, elements)
     }
 
+    /// As [`write`](Self::write), from element `start` on.
+    ///
+    /// # Errors
+    /// As for [`write`](Self::write).
+    pub fn write_at<T: Element>(
+        &mut self,
+        name: &str,
+        start: usize,
+        data: &[T],
+    ) -> Result<(), ExecutorError> {
+        let view = self.checked::<T>(name, start.saturating_add(data.len()))?.clone();
+        bind::copy_in(&mut self.team, view, start, data);
+        Ok(())
+    }
+
+    /// The elements in `range` of the buffer `name`.
+    ///
+    /// # Errors
+    /// As for [`read_first`](Self::read_first).
+    pub fn read_range<T: Element>(
+        &mut self,
+        name: &str,
+        range: Range<usize>,
+    ) -> Result<Vec<T>, ExecutorError> {
+        let view = self.checked::<T>(name, range.end)?.clone();
+        Ok(bind::copy_out(&mut self.team, view, range))
+    }
+
     /// The first `elements` elements of the buffer `name`.
     ///
     /// # Errors
     /// [`ExecutorError`] if there is no such buffer, it has another type, or it has fewer elements.
     pub fn read_first<T: Element>(&mut self, name: &str, elements: usize) -> Result<Vec<T>, ExecutorError> {
-        let view = self.checked::<T>(name, elements)?.clone();
-        Ok(bind::copy_out(&mut self.team, view, elements))
+        self.read_range(name, 0..elements)
     }
 
     /// Runs the entry point called `name`.
@@ -257,6 +305,21 @@ impl Executor {
     /// [`ExecutorError`] if there is no such entry point, the extents exceed the plan's bounds, a kernel panics, a
     /// streamed weight cannot be read, or the [stop flag](Self::stop_flag) is raised.
     pub fn run(&mut self, name: &str, extents: &Extents) -> Result<(), ExecutorError> {
+        self.run_part(name, extents, Part { entry: 0, go_on: false, end: usize::MAX, may_stop: true })
+    }
+
+    /// Runs the entry point called `name` up to its step `end`, and not that step: from the first, or from where the last
+    /// call for the same entry point ended, if nothing else ran since. The extents are those of that call; the stop flag is
+    /// not heeded. Temporaries stay what they are until something else runs.
+    ///
+    /// # Errors
+    /// As for [`run`](Self::run), but for the stop flag.
+    pub fn run_until(&mut self, name: &str, extents: &Extents, end: usize) -> Result<(), ExecutorError> {
+        self.run_part(name, extents, Part { entry: 0, go_on: true, end, may_stop: false })
+    }
+
+    /// Runs `part` of the entry point called `name`, whatever entry it has.
+    fn run_part(&mut self, name: &str, extents: &Extents, part: Part) -> Result<(), ExecutorError> {
         let entry = self.bound.entries.iter().position(|entry| entry.name == name);
         let entry = entry.ok_or_else(|| ExecutorError::NoEntry(name.to_owned()))?;
         let bounds = &self.bound.entries[entry].bounds;
@@ -272,7 +335,7 @@ impl Executor {
                 return Err(ExecutorError::Extent { extent, found, bound });
             }
         }
-        match self.team.run(entry, extents) {
+        match self.team.run(Part { entry, ..part }, extents) {
             End::Done => Ok(()),
             End::Panicked => Err(ExecutorError::Panicked(name.to_owned())),
             End::Stopped => Err(ExecutorError::Stopped(name.to_owned())),

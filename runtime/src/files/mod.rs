@@ -2,6 +2,8 @@
 
 pub mod atomic;
 mod error;
+pub mod lock;
+pub mod space;
 pub(crate) mod target;
 
 pub use error::FileError;

@@ -1,7 +1,10 @@
 //! What can go wrong in a training run.
 
+use super::NotFiniteStep;
+use super::checkpoint::CheckpointError;
 use crate::adapter::AdapterError;
 use crate::data::sampler::SamplerError;
+use crate::evaluate::EvaluateError;
 use crate::executor::ExecutorError;
 use crate::files::FileError;
 use crate::weights::WeightsError;
@@ -64,17 +67,24 @@ pub enum TrainError {
         windows: usize,
     },
     /// A loss or a gradient that is no number.
+    #[error("{0}")]
+    NotFinite(Box<NotFiniteStep>),
+    /// A parameter that is no number any more.
     #[error(
-        "optimizer step {step}: {what} is {value}; lower the learning rate, or check the data of this step"
+        "after optimizer step {step}, parameter `{name}` is not finite at {index:?}: it is not saved, and checkpoints before \
+         it are whole; lower the learning rate"
     )]
-    NotFinite {
-        /// Index of the step, from 1.
+    ParameterNotFinite {
+        /// Optimizer steps done.
         step: u64,
-        /// What is not finite.
-        what: &'static str,
-        /// Its value.
-        value: f32,
+        /// The parameter.
+        name: String,
+        /// Index of its first such element.
+        index: Vec<usize>,
     },
+    /// A checkpoint cannot be written or resumed.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
     /// The model directory cannot be copied from.
     #[error("cannot read `{}`: {source}", path.display())]
     Read {
@@ -83,6 +93,9 @@ pub enum TrainError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// An evaluation does not come to its end.
+    #[error("cannot evaluate")]
+    Evaluate(#[from] EvaluateError),
     /// The trained tensors cannot be written as safetensors.
     #[error("cannot write the trained tensors: {0}")]
     Safetensors(#[from] safetensors::SafeTensorError),

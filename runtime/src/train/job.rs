@@ -1,14 +1,19 @@
 //! A whole training run: steps in the sampler's order, and after each of them log, evaluate, save, in this order.
+//!
+//! Between two micro-batches the run may be stopped or a rolling checkpoint written; whatever comes after a step is a
+//! function of the steps and the options alone, so that a resumed run is the run that was not stopped.
 
 use super::cadence::Moment;
-use super::data_order::sampler_options;
+use super::checkpoint::Checkpoints;
 use super::run_state::{RunState, Share};
 use super::{
-    Evaluator, LogEntry, Observer, RunStart, Schedule, StepReport, StopFlag, Stopped, TrainError,
+    Cadence, Evaluator, LogEntry, Observer, RunStart, Schedule, StepReport, StopFlag, Stopped, TrainError,
     TrainOptions, Trainer,
 };
 use crate::data::sampler::{Duration, Sampler};
 use crate::data::window::Window;
+use crate::evaluate::{BestModel, BestModelOptions, EvaluateError};
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 /// A run.
@@ -19,6 +24,10 @@ pub struct Job<'a> {
     pub evaluator: Option<&'a mut dyn Evaluator>,
     /// Who is told how it goes on.
     pub observer: &'a mut dyn Observer,
+    /// Where checkpoints go, if any are written.
+    pub checkpoints: Option<&'a mut Checkpoints>,
+    /// How models are compared, and what that decides.
+    pub policy: BestModelOptions,
     /// Ends the run early: [`Trainer::stop_flag`] at the next plan step, another one between two micro-batches.
     pub stop: &'a StopFlag,
 }
@@ -38,13 +47,15 @@ pub struct Finished {
 /// [`TrainError`] if the options make no run, or a step or an evaluation fails.
 pub fn train(trainer: &mut Trainer, job: Job<'_>, state: RunState) -> Result<Finished, TrainError> {
     let options = trainer.options().clone();
-    let mut sampler = Sampler::new(sampler_options(&options, job.windows.len()))?;
+    let mut sampler = Sampler::new(options.sampler(job.windows.len()))?;
     let (total_steps, epoch_steps) = (sampler.total_steps(), sampler.steps_per_epoch().max(1));
     let done = state.trainer.global_step;
     sampler.seek(done / epoch_steps, done % epoch_steps)?;
     let mut run = Run {
         schedule: Schedule::new(&options, total_steps),
         options,
+        judge: BestModel::resumed(job.policy.clone(), &state.trainer.log_history),
+        is_best: false,
         trainer,
         job,
         state,
@@ -55,7 +66,7 @@ pub fn train(trainer: &mut Trainer, job: Job<'_>, state: RunState) -> Result<Fin
     run.go(&mut sampler, total_steps, epoch_steps)
 }
 
-/// Evaluates now, and adds the metrics to the log.
+/// Evaluates now, and adds the metrics to the log; returns them.
 ///
 /// # Errors
 /// [`TrainError`] if the evaluation fails.
@@ -64,11 +75,11 @@ pub fn evaluate(
     evaluator: &mut dyn Evaluator,
     observer: &mut dyn Observer,
     state: &mut RunState,
-) -> Result<(), TrainError> {
+) -> Result<BTreeMap<String, f64>, TrainError> {
     let metrics = evaluator.evaluate(trainer, observer)?;
-    let entry = state.entry(metrics);
+    let entry = state.entry(metrics.clone());
     log(observer, state, entry);
-    Ok(())
+    Ok(metrics)
 }
 
 fn log(observer: &mut dyn Observer, state: &mut RunState, entry: LogEntry) {
@@ -82,6 +93,9 @@ struct Run<'a, 'b> {
     options: TrainOptions,
     schedule: Schedule,
     job: Job<'b>,
+    judge: BestModel,
+    /// The model of the evaluation after the last step is the best so far.
+    is_best: bool,
     state: RunState,
     share: Share,
 }
@@ -95,27 +109,30 @@ impl Run<'_, '_> {
     ) -> Result<Finished, TrainError> {
         let begun = Instant::now();
         self.job.observer.on_start(&self.start(total_steps, epoch_steps));
-        let mut stopped = None;
-        while let Some(step) = sampler.next_step() {
+        let at = |step: u64| Moment {
+            step,
+            ends_epoch: step > 0 && step.is_multiple_of(epoch_steps),
+            ends_run: step == total_steps,
+        };
+        let mut stopped = self.begin(at(self.state.trainer.global_step))?;
+        while stopped.is_none()
+            && let Some(step) = sampler.next_step()
+        {
             let windows: Vec<&Window> =
                 step.windows.iter().filter_map(|&index| self.job.windows.get(index as usize)).collect();
-            let at = Moment {
-                step: step.global_step + 1,
-                ends_epoch: step.step + 1 == epoch_steps,
-                ends_run: step.global_step + 1 == total_steps,
-            };
-            stopped = self.step(&windows, at, step.epoch_after)?;
-            if stopped.is_some() {
-                break;
-            }
+            let result = self.step(&windows, at(step.global_step + 1), step.epoch_after);
+            stopped = result.map_err(|error| with_windows(error, step.windows))?;
+        }
+        if stopped == Some(Stopped::ByFlag) {
+            self.roll()?;
         }
         self.share.seconds = begun.elapsed().as_secs_f64();
-        match &stopped {
-            Some(why) => self.job.observer.on_stop(why),
-            None => {
-                let entry = self.state.closing_entry(&self.share);
-                log(self.job.observer, &mut self.state, entry);
-            }
+        if let Some(why) = &stopped {
+            self.job.observer.on_stop(why);
+        }
+        if stopped != Some(Stopped::ByFlag) {
+            let entry = self.state.closing_entry(&self.share);
+            log(self.job.observer, &mut self.state, entry);
         }
         Ok(Finished { state: self.state, stopped })
     }
@@ -125,13 +142,25 @@ impl Run<'_, '_> {
         RunStart {
             total_steps,
             first_step: self.state.trainer.global_step,
-            epochs: match sampler_options(options, self.job.windows.len()).duration {
+            epochs: match options.sampler(self.job.windows.len()).duration {
                 Duration::Epochs(epochs) => epochs,
                 Duration::Steps(steps) => steps as f64 / epoch_steps as f64,
             },
             windows: self.job.windows.len(),
             step_windows: options.per_device_train_batch_size * options.gradient_accumulation_steps,
         }
+    }
+
+    /// What is to be done before the first step, or was still to be done after the last one when the run was stopped.
+    fn begin(&mut self, at: Moment) -> Result<Option<Stopped>, TrainError> {
+        if !self.state.evaluation_due {
+            return self.evaluate_first();
+        }
+        let stopped = self.evaluate(at)?;
+        if stopped != Some(Stopped::ByFlag) {
+            self.save(at)?;
+        }
+        Ok(stopped)
     }
 
     /// One optimizer step and what follows it; why the run ends here, if it does.
@@ -148,12 +177,54 @@ impl Run<'_, '_> {
                 result => result?,
             };
             self.state.windows_done = micro_batch.end;
+            if self.state.windows_done < windows.len() {
+                self.roll_if_due()?;
+            }
         }
         let mut report = self.trainer.apply(windows, self.schedule.rate(at.step - 1))?;
         report.seconds = begun.elapsed().as_secs_f64();
         self.count(&report, windows.len(), epoch);
         self.log(&report, at);
-        self.evaluate(at)
+        let stopped = self.evaluate(at)?;
+        if stopped == Some(Stopped::ByFlag) {
+            return Ok(stopped);
+        }
+        if !self.save(at)? {
+            self.roll_if_due()?;
+        }
+        Ok(stopped)
+    }
+
+    /// Writes the checkpoint of the step that was done last, if it is time; true if it was.
+    fn save(&mut self, at: Moment) -> Result<bool, TrainError> {
+        let last = at.ends_run && matches!(self.options.save, Cadence::Steps(_));
+        let policy = self.judge.options();
+        let best = self.is_best && (policy.save_best || policy.load_best_model_at_end);
+        let Some(checkpoints) = &mut self.job.checkpoints else { return Ok(false) };
+        if !last && !best && !self.options.save.is_due(at) {
+            return Ok(false);
+        }
+        if self.is_best {
+            let directory = checkpoints.of_step(at.step).display().to_string();
+            self.state.trainer.best_model_checkpoint = Some(directory);
+        }
+        let directory = checkpoints.save(self.trainer, &self.state)?;
+        self.job.observer.on_save(&directory);
+        Ok(true)
+    }
+
+    fn roll_if_due(&mut self) -> Result<(), TrainError> {
+        let due = self.job.checkpoints.as_ref().is_some_and(|checkpoints| checkpoints.is_rolling_due());
+        if due { self.roll() } else { Ok(()) }
+    }
+
+    /// Writes the rolling checkpoint.
+    fn roll(&mut self) -> Result<(), TrainError> {
+        if let Some(checkpoints) = &mut self.job.checkpoints {
+            let directory = checkpoints.roll(self.trainer, &self.state)?;
+            self.job.observer.on_save(&directory);
+        }
+        Ok(())
     }
 
     fn count(&mut self, report: &StepReport, windows: usize, epoch: f64) {
@@ -174,17 +245,49 @@ impl Run<'_, '_> {
         }
     }
 
+    /// The evaluation before the first step, if there is to be one. It is not judged.
+    fn evaluate_first(&mut self) -> Result<Option<Stopped>, TrainError> {
+        let Some(evaluator) = &mut self.job.evaluator else { return Ok(None) };
+        let state = &self.state.trainer;
+        if !self.options.eval_on_start || state.global_step > 0 || !state.log_history.is_empty() {
+            return Ok(None);
+        }
+        match evaluate(self.trainer, &mut **evaluator, self.job.observer, &mut self.state) {
+            Err(error) if error.is_stop() => Ok(Some(Stopped::ByFlag)),
+            result => result.map(|_| None),
+        }
+    }
+
+    /// Evaluates if it is time, and judges what was found; why the run ends here, if it does.
     fn evaluate(&mut self, at: Moment) -> Result<Option<Stopped>, TrainError> {
+        self.is_best = false;
         let Some(evaluator) = &mut self.job.evaluator else { return Ok(None) };
         if !self.options.eval.is_due(at) {
             return Ok(None);
         }
-        match evaluate(self.trainer, &mut **evaluator, self.job.observer, &mut self.state) {
-            Err(error) if error.is_stop() => {
-                self.state.evaluation_due = true;
-                Ok(Some(Stopped::ByFlag))
-            }
-            result => result.map(|()| None),
+        let result = evaluate(self.trainer, &mut **evaluator, self.job.observer, &mut self.state);
+        self.state.evaluation_due = matches!(&result, Err(error) if error.is_stop());
+        let metrics = match result {
+            Err(error) if error.is_stop() => return Ok(Some(Stopped::ByFlag)),
+            result => result?,
+        };
+        if !self.judge.options().compares() {
+            return Ok(None);
         }
+        let verdict = self.judge.judge(at.step, &metrics).map_err(EvaluateError::from)?;
+        self.is_best = verdict.best;
+        self.state.trainer.best_metric = self.judge.best().map(|best| best.metric);
+        Ok(verdict.stop.then_some(Stopped::Early))
+    }
+}
+
+/// Says where the windows of a step that went wrong are in the data.
+fn with_windows(error: TrainError, windows: &[u32]) -> TrainError {
+    match error {
+        TrainError::NotFinite(mut step) => {
+            step.windows = windows.to_vec();
+            TrainError::NotFinite(step)
+        }
+        error => error,
     }
 }

@@ -6,7 +6,7 @@
 //! Does not: print. What a person is to see goes to an [`Observer`]; what is measured between steps is an [`Evaluator`]'s.
 
 mod cadence;
-mod data_order;
+pub mod checkpoint;
 mod error;
 mod evaluator;
 mod hyper_parameters;
@@ -14,6 +14,7 @@ mod job;
 mod log_entry;
 mod observer;
 mod options;
+mod origin;
 pub(crate) mod parameters;
 mod run_state;
 mod schedule;
@@ -22,15 +23,15 @@ mod trainer;
 mod trainer_state;
 
 pub use cadence::{Cadence, Moment};
-pub use data_order::{DATA_ORDER_FILE, DataOrder, DataOrderError};
 pub use error::TrainError;
 pub use evaluator::{Evaluator, LossEvaluator};
 pub use job::{Finished, Job, evaluate, train};
 pub use observer::{Observer, RunStart, Stopped};
 pub use options::TrainOptions;
+pub use origin::{NotFiniteStep, Origin};
 pub use parameters::Start;
 pub use run_state::{Losses, RunState};
 pub use schedule::{POLYNOMIAL_END, Schedule, SchedulerKind};
 pub use stop::StopFlag;
-pub use trainer::{Evaluation, StepReport, Trainer};
+pub use trainer::{StepReport, Trainer};
 pub use trainer_state::{FILE as TRAINER_STATE_FILE, LogEntry, TrainerState, TrainerStateError};

@@ -1,6 +1,7 @@
 //! What is decided when a run starts, not when its plan is compiled.
 
 use super::{Cadence, SchedulerKind};
+use crate::data::sampler::{Duration, SamplerOptions};
 use crate::topology::{Pretended, Topology};
 
 /// Options of a training run; the names are those of Hugging Face's `TrainingArguments`.
@@ -40,12 +41,33 @@ pub struct TrainOptions {
     pub logging_first_step: bool,
     /// When the model is evaluated.
     pub eval: Cadence,
+    /// Whether it is evaluated before the first step.
+    pub eval_on_start: bool,
+    /// When a checkpoint is written; by steps, one is written at the end as well.
+    pub save: Cadence,
     /// Threads, the caller's included.
     pub threads: usize,
     /// Sockets and cores to pretend, for tests; none for those of this machine.
     pub topology: Option<Pretended>,
     /// A new order of the windows every epoch; false for the order given.
     pub shuffle: bool,
+}
+
+impl TrainOptions {
+    /// The options of the sampler of a run over `windows` windows.
+    pub fn sampler(&self, windows: usize) -> SamplerOptions {
+        SamplerOptions {
+            windows,
+            batch: self.per_device_train_batch_size,
+            accumulation: self.gradient_accumulation_steps,
+            seed: self.seed,
+            shuffle: self.shuffle,
+            duration: match self.max_steps {
+                Some(steps) => Duration::Steps(steps),
+                None => Duration::Epochs(self.num_train_epochs),
+            },
+        }
+    }
 }
 
 impl Default for TrainOptions {
@@ -69,6 +91,8 @@ impl Default for TrainOptions {
             logging: Cadence::Steps(500),
             logging_first_step: false,
             eval: Cadence::Never,
+            eval_on_start: false,
+            save: Cadence::Never,
             threads: Topology::host().threads(),
             topology: None,
             shuffle: true,

@@ -1,8 +1,10 @@
 //! Parameters: where they come from and where they go.
 
+use super::checkpoint::{FileSet, places, saved};
 use super::{TrainError, Trainer};
-use crate::adapter::{Adapter, AdapterConfig, AdapterError, AdapterTensor, Selection, module_of};
+use crate::adapter::{self, Adapter, AdapterConfig, AdapterError, AdapterTensor, Selection, module_of};
 use crate::files::atomic;
+use crate::weights::layout::SINGLE_FILE;
 use crate::weights::{Checkpoint, TensorSpec, convert};
 use gptjc_graphs::plan::{Buffer, LoraOptions, Memory, Plan};
 use safetensors::Dtype;
@@ -129,16 +131,61 @@ impl Trainer {
     /// # Errors
     /// [`TrainError`] if a file cannot be written; what was there before stays.
     pub fn save(&mut self, dir: &Path) -> Result<(), TrainError> {
-        let tensors = self.parameters()?;
-        match self.plan().options.lora.clone() {
-            Some(lora) => {
-                let base_model = self.checkpoint().origin().to_str().map(str::to_owned);
-                let config = adapter_config(self.plan(), &lora, base_model);
-                Adapter { config, tensors }.save(dir)?;
+        match self.adapter()? {
+            Some(adapter) => Ok(adapter.save(dir)?),
+            None => {
+                let tensors = self.parameters()?;
+                self.save_model(dir, &tensors)
             }
-            None => self.save_model(dir, &tensors)?,
         }
-        Ok(())
+    }
+
+    /// Writes what was trained, in the files that [`save`](Self::save) writes.
+    pub(super) fn write_parameters(&mut self, files: &mut FileSet<'_>) -> Result<(), TrainError> {
+        let Some(adapter) = self.adapter()? else {
+            let places = places::parameters(self.plan());
+            for (name, content) in self.companions()? {
+                files.bytes(name, &content)?;
+            }
+            return files.buffers(SINGLE_FILE, &places, self);
+        };
+        files.bytes(adapter::MODEL_FILE, &adapter.to_safetensors()?)?;
+        Ok(files.bytes(adapter::CONFIG_FILE, adapter.config.to_json().as_bytes())?)
+    }
+
+    /// Takes what was trained from the files that [`save`](Self::save) wrote into `dir`, or a checkpoint's.
+    ///
+    /// # Errors
+    /// [`TrainError`] if a file does not hold the plan's tensors.
+    pub fn read_parameters(&mut self, dir: &Path) -> Result<(), TrainError> {
+        let name = if self.plan().options.lora.is_some() { adapter::MODEL_FILE } else { SINGLE_FILE };
+        let places = places::parameters(self.plan());
+        saved::read(&dir.join(name), &places, self)
+    }
+
+    /// Those of [`COMPANIONS`] that the model has.
+    fn companions(&self) -> Result<Vec<(&'static str, Vec<u8>)>, TrainError> {
+        let mut found = Vec::new();
+        for name in COMPANIONS {
+            let path = self.checkpoint().dir().join(name);
+            match std::fs::read(&path) {
+                Ok(content) => found.push((name, content)),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(source) => return Err(TrainError::Read { path, source }),
+            }
+        }
+        Ok(found)
+    }
+
+    /// The adapter as it is at this moment; none if all parameters are trained.
+    ///
+    /// # Errors
+    /// As [`parameters`](Self::parameters).
+    pub fn adapter(&mut self) -> Result<Option<Adapter>, TrainError> {
+        let Some(lora) = self.plan().options.lora.clone() else { return Ok(None) };
+        let base_model = self.checkpoint().origin().to_str().map(str::to_owned);
+        let config = adapter_config(self.plan(), &lora, base_model);
+        Ok(Some(Adapter { config, tensors: self.parameters()? }))
     }
 
     fn save_model(&self, dir: &Path, tensors: &BTreeMap<String, AdapterTensor>) -> Result<(), TrainError> {
@@ -150,14 +197,9 @@ impl Trainer {
         let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
         let bytes = safetensors::serialize(views, Some(metadata))?;
         std::fs::create_dir_all(dir).map_err(|source| TrainError::Read { path: dir.to_owned(), source })?;
-        for name in COMPANIONS {
-            let source_path = self.checkpoint().dir().join(name);
-            match std::fs::read(&source_path) {
-                Ok(content) => atomic::write_bytes(&dir.join(name), &content)?,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(source) => return Err(TrainError::Read { path: source_path, source }),
-            }
+        for (name, content) in self.companions()? {
+            atomic::write_bytes(&dir.join(name), &content)?;
         }
-        Ok(atomic::write_bytes(&dir.join("model.safetensors"), &bytes)?)
+        Ok(atomic::write_bytes(&dir.join(SINGLE_FILE), &bytes)?)
     }
 }

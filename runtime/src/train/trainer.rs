@@ -2,7 +2,7 @@
 
 use super::hyper_parameters::hyper_parameters;
 use super::parameters::{self, Start};
-use super::{StopFlag, TrainError, TrainOptions};
+use super::{NotFiniteStep, StopFlag, TrainError, TrainOptions};
 use crate::data::micro_batch::MicroBatch;
 use crate::data::window::Window;
 use crate::executor::{Executor, WeightStore};
@@ -30,15 +30,6 @@ pub struct StepReport {
     pub labelled: usize,
     /// Seconds from the first micro-batch (of this process, if the step was resumed) to the new parameters.
     pub seconds: f64,
-}
-
-/// What an evaluation found.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Evaluation {
-    /// Mean loss over the labelled tokens.
-    pub loss: f64,
-    /// Labelled tokens.
-    pub labelled: usize,
 }
 
 /// A bound plan in training.
@@ -89,6 +80,11 @@ impl Trainer {
     /// The checkpoint that was bound.
     pub fn checkpoint(&self) -> &Checkpoint {
         &self.checkpoint
+    }
+
+    /// The checkpoint that was bound, to be kept.
+    pub fn shared_checkpoint(&self) -> Arc<Checkpoint> {
+        Arc::clone(&self.checkpoint)
     }
 
     /// The executor, to read buffers by name.
@@ -169,12 +165,34 @@ impl Trainer {
     /// [`TrainError::Executor`] if the plan has no room for it, or is [stopped](TrainError::is_stop): then the sums of the
     /// windows before `first` are as they were, and the same micro-batch may be run again.
     pub fn micro_step(&mut self, windows: &[&Window], first: usize) -> Result<Extents, TrainError> {
+        let extents = self.prepare(windows, first)?;
+        self.executor.run("micro_step", &extents)?;
+        Ok(extents)
+    }
+
+    /// Writes what a micro-batch needs, whose first window is window `first` of the optimizer step.
+    pub(super) fn prepare(&mut self, windows: &[&Window], first: usize) -> Result<Extents, TrainError> {
         let extents = self.load(windows)?;
         let seed = self.options.seed;
         let counter = [seed as u32, (seed >> 32) as u32, self.done as u32, first as u32];
         self.executor.write("counter", &counter.map(|word| word.cast_signed()))?;
-        self.executor.run("micro_step", &extents)?;
         Ok(extents)
+    }
+
+    /// The first step of `apply` that changes a parameter; those before it make the loss and the gradient's norm.
+    pub(super) fn updates(&self) -> usize {
+        let steps = self.plan().entry("apply").map_or(&[][..], |entry| &entry.steps);
+        steps.iter().position(|step| step.kernel.starts_with("adamw-")).unwrap_or(steps.len())
+    }
+
+    /// The micro-batch that was loaded last.
+    pub(super) fn batch(&self) -> &MicroBatch {
+        &self.batch
+    }
+
+    /// The next optimizer step is the one behind the first `done`.
+    pub(super) fn resume_at(&mut self, done: u64) {
+        self.done = done;
     }
 
     /// Ends the optimizer step whose `windows` were accumulated: new parameters at learning rate `rate`. The report's
@@ -192,66 +210,66 @@ impl Trainer {
         }
         self.executor.write("totals", &[windows.len() as i32, labelled as i32])?;
         self.executor.write("hyper", &hyper_parameters(&self.options, self.done, rate))?;
-        self.executor.run("apply", &Extents::default())?;
+        // What the update needs is there before it, so that a step that went wrong changes nothing.
+        let updates = self.updates();
+        self.executor.run_until("apply", &Extents::default(), updates)?;
         let loss_sum = self.executor.read::<f32>("loss")?[0];
         let loss = (f64::from(loss_sum) / labelled as f64) as f32;
         let grad_norm = self.executor.read::<f32>("grad_norm")?[0];
         for (what, value) in [("the loss", loss), ("the gradient's norm", grad_norm)] {
             if !value.is_finite() {
-                return Err(TrainError::NotFinite { step, what, value });
+                let origin = self.find_origin(windows)?;
+                let windows = Vec::new();
+                return Err(TrainError::NotFinite(Box::new(NotFiniteStep {
+                    step,
+                    what,
+                    value,
+                    windows,
+                    origin,
+                })));
             }
         }
+        self.executor.run_until("apply", &Extents::default(), usize::MAX)?;
         self.done += 1;
         let seconds = begun.elapsed().as_secs_f64();
         Ok(StepReport { step, loss, grad_norm, learning_rate: rate, tokens, labelled, seconds })
     }
 
-    /// Loss of `windows` without dropout; parameters stay as they are.
-    ///
-    /// # Errors
-    /// [`TrainError::NoLabels`] if no window has a label.
-    pub fn evaluate(&mut self, windows: &[&Window]) -> Result<Evaluation, TrainError> {
-        let (mut sum, mut labelled) = (0.0, 0);
-        for chunk in windows.chunks(self.plan().options.micro_batch as usize) {
-            let extents = self.load(chunk)?;
-            self.executor.run("forward", &extents)?;
-            let losses = self.executor.read::<f32>("window_loss")?;
-            sum += losses[..extents.windows].iter().map(|&loss| f64::from(loss)).sum::<f64>();
-            labelled += extents.rows;
-        }
-        if labelled == 0 {
-            return Err(TrainError::NoLabels { step: self.done, windows: windows.len() });
-        }
-        Ok(Evaluation { loss: sum / labelled as f64, labelled })
+    /// Writes `windows` as a micro-batch into the plan's buffers.
+    pub(crate) fn load(&mut self, windows: &[&Window]) -> Result<Extents, TrainError> {
+        self.batch.pack(windows);
+        write_batch(&mut self.executor, &self.batch)
     }
 
     /// Writes a micro-batch into the plan's buffers.
-    fn load(&mut self, windows: &[&Window]) -> Result<Extents, TrainError> {
-        self.batch.pack(windows);
-        let (batch, executor) = (&self.batch, &mut self.executor);
-        let fields: [(&str, &[i32]); 8] = [
-            ("tokens", &batch.tokens),
-            ("position", &batch.positions),
-            ("segment", &batch.segment),
-            ("segment_table", batch.segment_table.as_flattened()),
-            ("window_table", batch.window_table.as_flattened()),
-            ("labelled", &batch.labelled),
-            ("labels", &batch.labels),
-            ("row_table", batch.row_table.as_flattened()),
-        ];
-        // A plan has no buffer for what none of its steps reads: a table of windows, where only labelled rows are summed.
-        for (name, values) in fields {
-            if executor.has(name) {
-                executor.write(name, values)?;
-            }
-        }
-        Ok(Extents {
-            slots: batch.tokens.len(),
-            rows: batch.labelled.len(),
-            windows: batch.window_table.len(),
-            segments: batch.segment_table.len(),
-        })
+    pub(crate) fn write_batch(&mut self, batch: &MicroBatch) -> Result<Extents, TrainError> {
+        write_batch(&mut self.executor, batch)
     }
+}
+
+fn write_batch(executor: &mut Executor, batch: &MicroBatch) -> Result<Extents, TrainError> {
+    let fields: [(&str, &[i32]); 8] = [
+        ("tokens", &batch.tokens),
+        ("position", &batch.positions),
+        ("segment", &batch.segment),
+        ("segment_table", batch.segment_table.as_flattened()),
+        ("window_table", batch.window_table.as_flattened()),
+        ("labelled", &batch.labelled),
+        ("labels", &batch.labels),
+        ("row_table", batch.row_table.as_flattened()),
+    ];
+    // A plan has no buffer for what none of its steps reads: a table of windows, where only labelled rows are summed.
+    for (name, values) in fields {
+        if executor.has(name) {
+            executor.write(name, values)?;
+        }
+    }
+    Ok(Extents {
+        slots: batch.tokens.len(),
+        rows: batch.labelled.len(),
+        windows: batch.window_table.len(),
+        segments: batch.segment_table.len(),
+    })
 }
 
 fn check_step_windows(plan: &Plan, options: &TrainOptions) -> Result<(), TrainError> {

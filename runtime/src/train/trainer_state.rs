@@ -159,9 +159,14 @@ impl TrainerState {
     /// # Errors
     /// [`FileError`] naming the file; what was there before stays.
     pub fn save(&self, path: &Path) -> Result<(), FileError> {
+        write_bytes(path, self.to_json(path)?.as_bytes())
+    }
+
+    /// The text of the file `path`.
+    pub(super) fn to_json(&self, path: &Path) -> Result<String, FileError> {
         let text = serde_json::to_string_pretty(self)
             .map_err(|error| FileError::new("write", path, io::Error::other(error)))?;
-        write_bytes(path, (text + "\n").as_bytes())
+        Ok(text + "\n")
     }
 }
 

@@ -46,7 +46,7 @@ fuzz_tests!(
     prompt_template,
     plan_file,
     trainer_state,
-    data_order,
+    training_state,
     machine_description,
     conversion_record,
     onnx_model,

@@ -14,7 +14,8 @@ use gptjc_runtime::data::mnli::{Purpose, read_file};
 use gptjc_runtime::data::pretokenized::TokenBatches;
 use gptjc_runtime::data::prompt::PromptTemplate;
 use gptjc_runtime::hub::{Caches, Kind, Repository};
-use gptjc_runtime::train::{DataOrder, TrainerState};
+use gptjc_runtime::train::TrainerState;
+use gptjc_runtime::train::checkpoint::Saved;
 use gptjc_runtime::validate::onnx_directory::OnnxDirectory;
 use gptjc_runtime::weights::Checkpoint;
 use gptjc_tests::golden::Golden;
@@ -292,11 +293,14 @@ pub(crate) fn trainer_state() -> Parser {
     })
 }
 
-pub(crate) fn data_order() -> Parser {
-    let order =
-        DataOrder { seed: 42, shuffle: true, windows: 10, batch: 2, accumulation: 2, epoch: 1, step: 1 };
-    let parse = |_: &[u8], directory: &Path| DataOrder::load(&directory.join("data_order.json")).is_ok();
-    of_file("data_order.json", vec![serde_json::to_vec(&order).unwrap()], parse)
+pub(crate) fn training_state() -> Parser {
+    let seed = br#"{"format": 1, "gptjc_version": "0.1.0", "run": 7, "global_step": 3, "windows_done": 1,
+        "evaluation_due": false, "losses": {"pending": 1.5, "pending_steps": 1, "total": 4.5},
+        "facts": {"settings": {"--seed": "42"}, "rounding": "avx2", "data": "00", "weights": "00"}, "files": {}}"#;
+    let parse = |_: &[u8], directory: &Path| Saved::open(directory).is_ok();
+    let state = serde_json::to_vec(&TrainerState::new(2, 1)).unwrap();
+    let parser = of_file("training_state.json", vec![seed.to_vec()], parse);
+    Parser { beside: vec![("trainer_state.json", state)], ..parser }
 }
 
 pub(crate) fn machine_description() -> Parser {
