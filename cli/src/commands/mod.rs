@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 mod byte_progress;
+mod compare;
 pub(crate) mod compile;
 mod data;
 pub(crate) mod doctor;
@@ -13,6 +14,7 @@ pub(crate) mod merge;
 mod model;
 mod output;
 mod progress;
+mod questions;
 pub(crate) mod self_test;
 pub(crate) mod synth;
 pub(crate) mod train;

@@ -18,8 +18,8 @@ pub(crate) mod values;
 pub(crate) use bench::{BenchCommand, BenchWhat, KernelsFlags, MachineFlags, MeasureFlags, StepFlags};
 pub(crate) use compile::{CompileFlags, LoraFlags, ModelFlags, WindowFlags};
 pub(crate) use data::DataFlags;
-pub(crate) use engine::{DoctorCommand, EngineFlags, GenerateCommand, ValidateCommand};
-pub(crate) use export::{ExportCommand, MadeDirectory, MergeCommand};
+pub(crate) use engine::{ComparedEngine, DoctorCommand, EngineFlags, GenerateCommand, ValidateCommand};
+pub(crate) use export::{CheckFlags, ExportCommand, MadeDirectory, MergeCommand};
 pub(crate) use inspect::InspectCommand;
 pub(crate) use reference::ReferenceFlags;
 pub(crate) use synth::SynthCommand;
@@ -104,7 +104,8 @@ impl Command {
         match self {
             Self::Compile(_) | Self::Train(_) | Self::Finetune(_) | Self::Merge(_) => true,
             Self::Validate(_) | Self::Generate(_) | Self::Bench(_) => true,
-            Self::Export(_) | Self::Inspect(_) | Self::Synth(_) | Self::Doctor(_) => false,
+            Self::Export(command) => command.check.check_file.is_some(),
+            Self::Inspect(_) | Self::Synth(_) | Self::Doctor(_) => false,
         }
     }
 }
