@@ -28,8 +28,10 @@ pub(crate) enum CliError {
     NoModel,
     /// The model is not there.
     #[error("there is no model directory `{}`", path.display())]
-    #[diagnostic(help("{advice}"))]
-    ModelNotFound { path: PathBuf, advice: String },
+    #[diagnostic(help(
+        "give the directory with config.json and the weights, or owner/name of a model in the Hugging Face cache"
+    ))]
+    ModelNotFound { path: PathBuf },
     /// A config that is not a GPT-J's.
     #[error("cannot use the config `{}`", path.display())]
     Config {
@@ -96,6 +98,25 @@ pub(crate) enum CliError {
         #[source]
         source: Cause,
     },
+    /// A model of the hub whose files in the cache cannot be used.
+    #[error("cannot load the model `{}`", path.display())]
+    #[diagnostic(help("{advice}"))]
+    WeightsOfHub {
+        path: PathBuf,
+        advice: String,
+        #[source]
+        source: Cause,
+    },
+    /// A name that is neither a directory nor in the cache of the hub.
+    #[error("there is no directory `{name}`, and the Hugging Face cache does not have it")]
+    Hub {
+        name: String,
+        #[source]
+        source: Cause,
+    },
+    /// A model that is not converted.
+    #[error("cannot convert the model")]
+    Convert(#[source] Cause),
     /// Batches that cannot be used.
     #[error("cannot use the pre-tokenised batches")]
     Tokens(#[source] Cause),

@@ -97,7 +97,7 @@ impl<'a> Reference<'a> {
             ComparedEngine::Native => {
                 let precision = Some(flags.precision.unwrap_or(Precision::F32));
                 let flags = EngineFlags { onnx: None, precision, ..flags.clone() };
-                Source::find(&flags)?.open(&flags, asked.longest, asked.rows.len(), console)
+                Source::find(&flags, console)?.open(&flags, asked.longest, asked.rows.len(), console)
             }
         }
     }

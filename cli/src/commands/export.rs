@@ -175,13 +175,15 @@ impl<'a> Check<'a> {
         let engine = EngineFlags {
             onnx: None,
             model: Some(command.model.clone()),
+            // Names of the hub are directories by now.
+            revision: None,
             adapter: command.adapter.clone(),
             precision: Some(Precision::F32),
             tokenizer: command.made.tokenizer.clone(),
             batch_size: BATCH,
             threads: flags.threads,
         };
-        let source = Source::find(&engine)?;
+        let source = Source::find(&engine, console)?;
         let tokenizer = source.tokenizer(&engine)?;
         let rows = read_rows(path, flags.max_check_samples, console)?;
         let template = flags.prompt_template.as_deref();

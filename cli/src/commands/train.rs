@@ -2,6 +2,7 @@
 
 use super::data::{TextPath, TrainSource};
 use super::progress::Progress;
+use super::weights::{self, Needed};
 use super::{compile, data, output};
 use crate::console::Console;
 use crate::error::CliError;
@@ -17,7 +18,6 @@ use gptjc_runtime::train::{
     DATA_ORDER_FILE, DataOrder, LogEntry, Start, TRAINER_STATE_FILE, TrainOptions, Trainer, TrainerState,
     train,
 };
-use gptjc_runtime::weights::Checkpoint;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -34,8 +34,7 @@ pub(crate) fn run(job: &JobFlags, plan: Option<&Path>, console: Console) -> Resu
     let adapter = adapter.transpose()?;
     let flags = flags_of_data(&job.compile, &sources.train, plan.is_some(), console)?;
     let (plan, step) = plan_and_step(&flags, plan, adapter.as_ref().map(|(path, adapter)| (*path, adapter)))?;
-    let checkpoint = Checkpoint::open(model_dir)
-        .map_err(|source| CliError::Weights { path: model_dir.to_owned(), source: source.into() })?;
+    let checkpoint = weights::open(model_dir, &plan.options.model, Needed::of(&plan), console)?;
     output::prepare(&job.output)?;
 
     let options = train_options(&job.run, step, matches!(sources.train, TrainSource::Tokens(..)));

@@ -26,7 +26,7 @@ pub(crate) fn run(command: &ValidateCommand, console: Console) -> Result<(), Cli
         check_file(path)?;
     }
     let engine = compare::tested(command);
-    let source = Source::find(&engine)?;
+    let source = Source::find(&engine, console)?;
     let tokenizer = source.tokenizer(&engine)?;
     let template = command.prompt_template.as_deref();
     let Questions { rows, label_tokens, label_texts } =

@@ -38,9 +38,13 @@ pub(crate) struct CompileFlags {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelFlags {
-    /// Model directory: config.json, safetensors, tokenizer files
-    #[arg(long, visible_alias = "model-name-or-path", value_name = "DIR")]
+    /// Model: a directory (config.json, safetensors or pytorch_model.bin, tokenizer files), or owner/name in the Hugging
+    /// Face cache
+    #[arg(long, visible_alias = "model-name-or-path", value_name = "MODEL")]
     pub(crate) model: Option<PathBuf>,
+    /// Revision of a --model that is named as on the hub [default: main]
+    #[arg(long, visible_alias = "model-revision", value_name = "REVISION")]
+    pub(crate) revision: Option<String>,
     /// Take the config from this file, or from config.json in this directory [default: of the model]
     #[arg(long, value_name = "FILE")]
     pub(crate) config_name: Option<PathBuf>,

@@ -6,6 +6,7 @@
 
 mod bench;
 pub(crate) mod compile;
+mod convert;
 mod data;
 mod engine;
 mod export;
@@ -17,6 +18,7 @@ pub(crate) mod values;
 
 pub(crate) use bench::{BenchCommand, BenchWhat, KernelsFlags, MachineFlags, MeasureFlags, StepFlags};
 pub(crate) use compile::{CompileFlags, LoraFlags, ModelFlags, WindowFlags};
+pub(crate) use convert::ConvertCommand;
 pub(crate) use data::DataFlags;
 pub(crate) use engine::{ComparedEngine, DoctorCommand, EngineFlags, GenerateCommand, ValidateCommand};
 pub(crate) use export::{CheckFlags, ExportCommand, MadeDirectory, MergeCommand};
@@ -90,6 +92,8 @@ pub(crate) enum Command {
     Validate(Box<ValidateCommand>),
     /// Continue prompts greedily, under ONNX Runtime or compiled
     Generate(Box<GenerateCommand>),
+    /// Convert a model to the layout that kernels read (bf16 safetensors), and show what rounding cost
+    Convert(ConvertCommand),
     /// Write a random checkpoint of any size, for measuring and testing
     Synth(SynthCommand),
     /// Measure this machine, kernels, or training steps
@@ -105,7 +109,7 @@ impl Command {
             Self::Compile(_) | Self::Train(_) | Self::Finetune(_) | Self::Merge(_) => true,
             Self::Validate(_) | Self::Generate(_) | Self::Bench(_) => true,
             Self::Export(command) => command.check.check_file.is_some(),
-            Self::Inspect(_) | Self::Synth(_) | Self::Doctor(_) => false,
+            Self::Inspect(_) | Self::Convert(_) | Self::Synth(_) | Self::Doctor(_) => false,
         }
     }
 }

@@ -49,7 +49,7 @@ fn missing_files() {
     expect(&refusal_on_tokens(&none, "", &[]), &["there is no model directory", "none`"]);
     expect(
         &refusal_on_tokens(Path::new("EleutherAI/gpt-j-6b"), "", &[]),
-        &["never opens the network", "hf download EleutherAI/gpt-j-6b --local-dir gpt-j-6b"],
+        &["never opens the network", "hf download EleutherAI/gpt-j-6b --include"],
     );
     expect(&refusal(&model, "--train-tokens {none}", &[("none", &none)]), &["none`", "No such file"]);
     expect(&refusal(&model, "--train-file {none}", &[("none", &none)]), &["/none", "No such file"]);

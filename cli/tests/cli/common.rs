@@ -37,7 +37,9 @@ impl Run {
 
 /// Runs `gptjc` with `arguments` in `directory`.
 pub(crate) fn gptjc_in(directory: &Path, arguments: &[impl AsRef<OsStr>]) -> Run {
-    run(Command::new(env!("CARGO_BIN_EXE_gptjc")).args(arguments).current_dir(directory))
+    // Models of whoever runs the tests are none of theirs.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gptjc"));
+    run(command.args(arguments).current_dir(directory).env("HF_HUB_CACHE", "/nonexistent"))
 }
 
 /// Runs `gptjc` with `arguments` and no environment but `variables`.

@@ -10,6 +10,7 @@ mod compare;
 mod doctor;
 mod export_merge;
 mod inspect;
+mod models;
 mod questions;
 mod reference_workflow;
 mod synth;

@@ -14,6 +14,7 @@ mod directory;
 pub(crate) mod encode;
 mod error;
 mod merge;
+pub(crate) mod model_dtype;
 mod quantize;
 mod report;
 mod rounding;

@@ -2,5 +2,7 @@
 
 pub mod atomic;
 mod error;
+pub(crate) mod target;
 
 pub use error::FileError;
+pub use target::TargetError;

@@ -126,7 +126,7 @@ impl Trainer {
         let tensors = self.parameters()?;
         match self.plan().options.lora.clone() {
             Some(lora) => {
-                let base_model = self.checkpoint().dir().to_str().map(str::to_owned);
+                let base_model = self.checkpoint().origin().to_str().map(str::to_owned);
                 let config = adapter_config(&lora, base_model);
                 Adapter { config, tensors }.save(dir)?;
             }

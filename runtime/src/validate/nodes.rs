@@ -6,14 +6,15 @@
 //! arithmetic may differ, and an output leaves its bound ([`BOUND`]) only if a weight, a constant, an attribute or an
 //! edge of the graph is another one.
 //!
-//! The search goes in two steps, each with one run of both graphs over one row: first over the hidden states between
-//! blocks and what stands before and behind the blocks, then over the nodes inside the first block that is off. So no
-//! more than one block's values are in memory.
+//! The search goes in steps, each with one run of both graphs over one row: first over the hidden states between blocks and
+//! what stands before and behind the blocks, then over the nodes inside the first block that is off. If none is off, the
+//! insides of all blocks are looked at, a few blocks at a time, because what is off in a block need not show behind it.
 //!
 //! Does not: look at graphs whose values have other names, such as Optimum's.
 
 use std::collections::HashSet;
 use std::fmt;
+use std::ops::Range;
 use std::path::Path;
 
 use gptjc_graphs::onnx::NodeValue;
@@ -32,6 +33,12 @@ pub const BOUND: f64 = 1e-4;
 
 /// Values from here on stand for keys that may not be seen: sums with the smallest f32.
 const HIDDEN: f32 = 1e30;
+
+/// Bytes of values that a run may leave, roughly.
+const MEMORY: usize = 1 << 29;
+/// Bytes of a block's values for each token and lane of the hidden state: some 35 values of its width, and 9 of the MLP's,
+/// which is four times as wide.
+const BYTES_A_LANE: usize = 80 * size_of::<f32>();
 
 /// What a search found.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -130,16 +137,39 @@ impl Pair<'_> {
         let landmarks: Vec<&NodeValue> = common.iter().filter(|value| is_landmark(value)).collect();
         let mut search =
             NodeSearch { row: self.row.row, bound: BOUND, compared: 0, largest_within: 0.0, first: None };
-        let Some(first) = self.first_off(&landmarks, &mut search)? else { return Ok(search) };
-        let place = Place::of(&first.name);
-        let inside: Vec<&NodeValue> = common.iter().filter(|value| Place::of(&value.name) == place).collect();
-        let first = match place {
-            Place::Outside => Some(first),
+        let first = self.first_off(&landmarks, &mut search)?;
+        let first = match first.as_ref().map(|off| Place::of(&off.name)) {
+            Some(Place::Outside) => first,
             // What is off behind the block is off somewhere in it; if nothing else is, the last sum itself is.
-            Place::Block(_) => self.first_off(&inside, &mut search)?.or(Some(first)),
+            Some(Place::Block(block)) => self.first_inside(&common, block..block + 1, &mut search)?.or(first),
+            None => self.first_inside(&common, 0..self.reference.directory.sizes.n_layer, &mut search)?,
         };
         search.first = first.map(|off| off.finding);
         Ok(search)
+    }
+
+    /// The first value inside of `blocks` that leaves the bound, looked for in as many blocks at a time as [`MEMORY`] allows.
+    fn first_inside(
+        &self,
+        values: &[NodeValue],
+        blocks: Range<usize>,
+        search: &mut NodeSearch,
+    ) -> Result<Option<Off>, EngineError> {
+        let block_bytes = self.row.tokens.len() * self.reference.directory.sizes.n_embd * BYTES_A_LANE;
+        let at_a_time = (MEMORY / block_bytes.max(1)).max(1);
+        for first in blocks.clone().step_by(at_a_time) {
+            let some = first..blocks.end.min(first + at_a_time);
+            let is_inside = |value: &&NodeValue| match Place::of(&value.name) {
+                Place::Block(block) => some.contains(&block),
+                Place::Outside => false,
+            };
+            let inside: Vec<&NodeValue> = values.iter().filter(is_inside).collect();
+            let found = self.first_off(&inside, search)?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
     }
 
     /// The first of `values` that leaves the bound.

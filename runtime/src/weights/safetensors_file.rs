@@ -113,9 +113,9 @@ impl SafetensorsFile {
         Ok(SafetensorsFile { mapped, entries })
     }
 
-    /// The file.
-    pub(crate) fn mapped(&self) -> &MappedFile {
-        &self.mapped
+    /// The mapped file and the table.
+    pub(super) fn into_parts(self) -> (MappedFile, BTreeMap<String, Entry>) {
+        (self.mapped, self.entries)
     }
 
     /// All tensors by name.

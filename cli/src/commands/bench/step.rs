@@ -4,6 +4,7 @@ use super::model::{self, SyntheticModel};
 use super::step_report::{Profile, StepReport};
 use super::threads;
 use crate::commands::compile;
+use crate::commands::weights::{self, Needed};
 use crate::console::Console;
 use crate::error::CliError;
 use crate::flags::StepFlags;
@@ -19,7 +20,6 @@ use gptjc_runtime::data::window::Window;
 use gptjc_runtime::files::atomic::write_bytes;
 use gptjc_runtime::machine;
 use gptjc_runtime::train::{Start, TrainOptions, Trainer};
-use gptjc_runtime::weights::Checkpoint;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -36,8 +36,7 @@ pub(crate) fn run(flags: &StepFlags, console: Console) -> Result<(), CliError> {
     };
     let made = synthetic.as_ref().map(SyntheticModel::path);
     let directory = made.as_deref().or(flags.model.model.as_deref()).unwrap_or(Path::new("."));
-    let checkpoint = Checkpoint::open(directory)
-        .map_err(|source| CliError::Weights { path: directory.to_owned(), source: source.into() })?;
+    let checkpoint = weights::open(directory, &model, Needed::of(&plan), console)?;
     let train = TrainOptions {
         per_device_train_batch_size: work.windows as usize,
         threads,
