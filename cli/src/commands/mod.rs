@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 mod byte_progress;
+mod compare;
 pub(crate) mod compile;
 pub(crate) mod convert;
 pub(crate) mod data;
@@ -15,6 +16,7 @@ pub(crate) mod merge;
 mod model;
 mod output;
 mod progress;
+mod questions;
 pub(crate) mod report;
 mod run;
 mod run_facts;

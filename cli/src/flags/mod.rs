@@ -26,9 +26,9 @@ pub(crate) use checkpoint::CheckpointFlags;
 pub(crate) use compile::{CompileFlags, LoraFlags, ModelFlags, WindowFlags};
 pub(crate) use convert::ConvertCommand;
 pub(crate) use data::{DataCommand, DataFlags};
-pub(crate) use engine::{DoctorCommand, EngineFlags, GenerateCommand, ValidateCommand};
+pub(crate) use engine::{ComparedEngine, DoctorCommand, EngineFlags, GenerateCommand, ValidateCommand};
 pub(crate) use evaluation::EvaluationFlags;
-pub(crate) use export::{ExportCommand, MadeDirectory, MergeCommand};
+pub(crate) use export::{CheckFlags, ExportCommand, MadeDirectory, MergeCommand};
 pub(crate) use inspect::InspectCommand;
 pub(crate) use logging::LoggingFlags;
 pub(crate) use reference::ReferenceFlags;
@@ -122,7 +122,8 @@ impl Command {
         match self {
             Self::Compile(_) | Self::Train(_) | Self::Finetune(_) | Self::Merge(_) => true,
             Self::Validate(_) | Self::Generate(_) | Self::Bench(_) => true,
-            Self::Data(_) | Self::Export(_) | Self::Inspect(_) | Self::Report(_) => false,
+            Self::Export(command) => command.check.check_file.is_some(),
+            Self::Data(_) | Self::Inspect(_) | Self::Report(_) => false,
             Self::Convert(_) | Self::Synth(_) | Self::Doctor(_) => false,
         }
     }

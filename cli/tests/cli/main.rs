@@ -6,6 +6,7 @@ mod bad_questions;
 mod bench;
 mod commands;
 mod common;
+mod compare;
 mod data;
 mod doctor;
 mod evaluation;

@@ -360,7 +360,7 @@ fn onnx_export() -> (Vec<u8>, Vec<u8>, usize) {
         n_positions: 16,
         layer_norm_epsilon: 1e-5,
     };
-    let model = inference_model(&shape, &ExportOptions { matrices: ElementType::F32, lora: None }).unwrap();
+    let model = inference_model(&shape, &ExportOptions::plain(ElementType::F32, None)).unwrap();
     (config.to_vec(), model.bytes, model.data_length as usize)
 }
 
