@@ -162,15 +162,16 @@ impl Run<'_> {
         if !self.policy.load_best_model_at_end {
             return Ok(());
         }
-        let best =
-            state.trainer.best_model_checkpoint.as_deref().and_then(|best| Path::new(best).file_name());
-        let Some(name) = best else {
+        let best = state.trainer.best_model_checkpoint.as_deref().map(Path::new);
+        // The directory may have been moved as a whole, or the run may go on in another one.
+        let here = best.and_then(|best| Some(self.output_dir.join(best.file_name()?)));
+        let saved = here.into_iter().chain(best.map(Path::to_owned)).find(|directory| directory.is_dir());
+        let Some(directory) = saved else {
             self.console.warn(
-                "--load-best-model-at-end: no model was evaluated and saved, the result is the last one",
+                "--load-best-model-at-end: there is no checkpoint of the best model, the result is the last one",
             );
             return Ok(());
         };
-        let directory = self.output_dir.join(name);
         self.trainer.read_parameters(&directory).map_err(failed)?;
         let metric = state.trainer.best_metric.unwrap_or(f64::NAN);
         let (name, directory) = (self.policy.metric(), directory.display());
@@ -196,7 +197,10 @@ impl Run<'_> {
         if let Some(evaluator) = self.evaluator.filter(|_| !is_evaluated) {
             // What was trained is safe by now, whatever happens here.
             let observer = &mut (&mut observers.progress, &mut observers.records);
-            evaluate(self.trainer, evaluator, observer, &mut state).map_err(failed)?;
+            evaluate(self.trainer, evaluator, observer, &mut state).map_err(|error| match error {
+                error if error.is_stop() => CliError::EvaluationStopped { path: self.output_dir.to_owned() },
+                error => failed(error),
+            })?;
             state.trainer.save(&state_file)?;
         }
         self.console.line(&format!("wrote {}", self.output_dir.display()));
