@@ -234,7 +234,7 @@ impl fmt::Display for NodeSearch {
                 writeln!(
                     f,
                     "nodes          first out of bound: `{node}` ({op_type}), off by {deviation:.1e} on row {row}, bound \
-                     {bound:.0e}; before it at most {largest_within:.1e}"
+                     {bound:.0e}; outputs in bound: at most {largest_within:.1e}"
                 )?;
                 match weights.as_slice() {
                     [] => Ok(()),
