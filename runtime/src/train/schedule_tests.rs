@@ -109,7 +109,7 @@ fn cosines_are_those_of_the_system_but_for_their_last_bit() {
             let schedule = schedule(kind, warmup_steps, total_steps);
             for step in warmup_steps..total_steps {
                 let progress = (step - warmup_steps) as f64 / (total_steps - warmup_steps) as f64;
-                let expected = PEAK * (0.5 * (1.0 + (std::f64::consts::PI * progress).cos()));
+                let expected = PEAK * (0.5 * (1.0 + (PI * progress).cos()));
                 let difference = (schedule.rate(step) - expected).abs();
                 assert!(difference <= PEAK * f64::EPSILON, "{kind}, step {step}: off by {difference:e}");
             }

@@ -5,11 +5,12 @@
 
 use super::{At, Cell, Column, Container, Field, Place, Record, Source, TableError, missing};
 use csv::{ErrorKind, ReaderBuilder, StringRecord, Terminator};
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// Most columns of a table. GLUE's have twelve; more than this is no table, and names take much more memory than a tab.
-const MOST_COLUMNS: usize = 10_000;
+/// Most columns of a table. GLUE's have twelve; more than this is no table, and a place in a record takes much more memory
+/// than a tab.
+const MOST_COLUMNS: usize = 1_000;
 
 const EXPECTED_TSV: &str = "a line of column names, then one row a line with tabs between as many values";
 const EXPECTED_CSV: &str =
@@ -19,7 +20,7 @@ const EXPECTED_CSV: &str =
 pub(super) struct Separated<R> {
     file: PathBuf,
     container: Container,
-    reader: csv::Reader<R>,
+    reader: csv::Reader<Narrow<R>>,
     record: StringRecord,
     /// Number of columns.
     width: usize,
@@ -57,10 +58,6 @@ impl<R: Read> Separated<R> {
     /// The names in the first line; none if there is none.
     fn header(&mut self) -> Result<Vec<String>, TableError> {
         self.read()?;
-        let columns = self.record.len();
-        if columns > MOST_COLUMNS {
-            return Err(self.malformed(1, format!("{columns} columns, at most {MOST_COLUMNS} are read")));
-        }
         Ok(self.record.iter().map(str::to_owned).collect())
     }
 
@@ -104,6 +101,9 @@ impl<R: Read> Separated<R> {
         let line = error.position().map_or(self.reader.position().line(), csv::Position::line);
         let reason = error.to_string();
         match error.into_kind() {
+            ErrorKind::Io(source) if source.get_ref().is_some_and(|inner| inner.is::<TooWide>()) => {
+                self.malformed(self.reader.get_ref().line, source.to_string())
+            }
             ErrorKind::Io(source) => TableError::Io { file: self.file.clone(), source },
             ErrorKind::Utf8 { err, .. } => {
                 let (value, byte) = (err.field() + 1, err.valid_up_to());
@@ -139,12 +139,45 @@ pub(super) fn names(file: &Path, source: impl Read, container: Container) -> Res
     Ok(header.iter().map(str::to_owned).collect())
 }
 
-fn reader<R: Read>(source: R, container: Container) -> csv::Reader<R> {
+/// A line with more separators than a table has.
+#[derive(Debug, thiserror::Error)]
+#[error("more than {MOST_COLUMNS} values in a line")]
+struct TooWide;
+
+/// A source that ends with [`TooWide`] at a line of too many values, before the library makes places for them.
+struct Narrow<R> {
+    source: R,
+    separator: u8,
+    /// The line that is being read, from 1.
+    line: u64,
+    /// Separators in it so far.
+    separators: usize,
+}
+
+impl<R: Read> Read for Narrow<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.source.read(buffer)?;
+        for &byte in &buffer[..length] {
+            if byte == b'\n' {
+                (self.line, self.separators) = (self.line + 1, 0);
+            } else if byte == self.separator {
+                self.separators += 1;
+            }
+            if self.separators >= MOST_COLUMNS {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, TooWide));
+            }
+        }
+        Ok(length)
+    }
+}
+
+fn reader<R: Read>(source: R, container: Container) -> csv::Reader<Narrow<R>> {
+    let separator = if container == Container::Tsv { b'\t' } else { b',' };
     let mut builder = ReaderBuilder::new();
     // The widths are compared here, so that the message can say what was expected.
     builder.has_headers(false).flexible(true);
     if container == Container::Tsv {
-        builder.delimiter(b'\t').quoting(false).terminator(Terminator::Any(b'\n'));
+        builder.delimiter(separator).quoting(false).terminator(Terminator::Any(b'\n'));
     }
-    builder.from_reader(source)
+    builder.from_reader(Narrow { source, separator, line: 1, separators: 0 })
 }
