@@ -38,6 +38,7 @@ fn main() -> ExitCode {
         Command::Validate(command) => commands::validate::run(command, console),
         Command::Generate(command) => commands::generate::run(command, console),
         Command::Synth(command) => commands::synth::run(command, console),
+        Command::SynthData(command) => commands::synth_data::run(command, console),
         Command::Bench(command) => commands::bench::run(command, console),
         Command::Doctor(command) => commands::doctor::run(command, console),
     };

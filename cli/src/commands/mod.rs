@@ -15,6 +15,7 @@ mod output;
 mod progress;
 pub(crate) mod self_test;
 pub(crate) mod synth;
+pub(crate) mod synth_data;
 pub(crate) mod train;
 pub(crate) mod validate;
 mod variants;

@@ -12,6 +12,7 @@ mod export;
 pub(crate) mod inspect;
 pub(crate) mod reference;
 mod synth;
+mod synth_data;
 mod train;
 pub(crate) mod values;
 
@@ -23,6 +24,7 @@ pub(crate) use export::{ExportCommand, MadeDirectory, MergeCommand};
 pub(crate) use inspect::InspectCommand;
 pub(crate) use reference::ReferenceFlags;
 pub(crate) use synth::SynthCommand;
+pub(crate) use synth_data::SynthDataCommand;
 pub(crate) use train::{OutputFlags, RunFlags};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -92,6 +94,8 @@ pub(crate) enum Command {
     Generate(Box<GenerateCommand>),
     /// Write a random checkpoint of any size, for measuring and testing
     Synth(SynthCommand),
+    /// Write MNLI-like rows of a made-up world, with proved labels, and text and a tokenizer to pretrain a small model
+    SynthData(SynthDataCommand),
     /// Measure this machine, kernels, or training steps
     Bench(BenchCommand),
     /// Show what this machine has and lacks, and fetch ONNX Runtime
@@ -104,7 +108,9 @@ impl Command {
         match self {
             Self::Compile(_) | Self::Train(_) | Self::Finetune(_) | Self::Merge(_) => true,
             Self::Validate(_) | Self::Generate(_) | Self::Bench(_) => true,
-            Self::Export(_) | Self::Inspect(_) | Self::Synth(_) | Self::Doctor(_) => false,
+            Self::Export(_) | Self::Inspect(_) | Self::Synth(_) | Self::SynthData(_) | Self::Doctor(_) => {
+                false
+            }
         }
     }
 }

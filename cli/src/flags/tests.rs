@@ -170,9 +170,19 @@ fn help(command: &str) -> String {
 
 #[test]
 fn help_pages() {
-    for command in
-        ["", "compile", "train", "finetune", "inspect", "validate", "generate", "synth", "bench", "doctor"]
-    {
+    for command in [
+        "",
+        "compile",
+        "train",
+        "finetune",
+        "inspect",
+        "validate",
+        "generate",
+        "synth",
+        "synth-data",
+        "bench",
+        "doctor",
+    ] {
         let name = if command.is_empty() { "gptjc" } else { command };
         insta::assert_snapshot!(format!("help_{name}"), help(command));
     }

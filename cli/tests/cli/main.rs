@@ -12,4 +12,5 @@ mod inspect;
 mod questions;
 mod reference_workflow;
 mod synth;
+mod synth_data;
 mod tiny_model;
