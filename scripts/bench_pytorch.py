@@ -11,6 +11,10 @@ A step is forward, backward and AdamW of LoRA (r 8 on q, k, v, out; dropout 0.05
 layers and a vocabulary of 50400: 1 window of 512 tokens, every one with a label. bf16 gets few tokens, because PyTorch
 is slow at it where the CPU has no bf16 instructions. Each round runs gptjc and then each of the others once; what is
 compared are medians, and for ratios the median of the rounds' own ratios.
+
+`--isa avx2` holds both to AVX2, on a CPU that has more: gptjc by its kernel variant, PyTorch by the switches of its
+libraries. It stands for a CPU without bf16 instructions as far as these switches reach: ATen's and oneDNN's kernels do obey
+them, MKL's do so on Intel's CPUs.
 """
 import argparse
 import json
@@ -23,6 +27,11 @@ import time
 import venv
 
 PACKAGES = ["torch==2.15.0", "transformers==4.57.6", "peft==0.21.2"]
+# What ATen, oneDNN and MKL call an instruction set in the variables that hold them to it.
+TORCH_ISA = {
+    "avx2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"},
+    "avx512": {"ATEN_CPU_CAPABILITY": "avx512", "ONEDNN_MAX_CPU_ISA": "AVX512_CORE", "MKL_ENABLE_INSTRUCTIONS": "AVX512"},
+}
 HERE = pathlib.Path(__file__).resolve().parent
 WIDTH, LAYERS, HEADS, VOCABULARY = 4096, 2, 16, 50400
 SHAPES = {
@@ -47,6 +56,7 @@ def arguments():
         "--only", nargs="+", choices=["eager", "compile", "bf16", "products"], default=["eager", "compile", "bf16", "products"]
     )
     parser.add_argument("--product-tokens", type=int, nargs="+", default=[64, 512])
+    parser.add_argument("--isa", choices=sorted(TORCH_ISA), help="hold both to this instruction set")
     parser.add_argument("--json", type=pathlib.Path, help="also write all numbers to this file")
     return parser.parse_args()
 
@@ -66,6 +76,8 @@ def enter_venv(path):
 
 def gptjc(options, *words):
     command = [str(options.gptjc), "bench", *words, "--threads", str(options.threads), "--json"]
+    if options.isa:
+        command += ["--variant", options.isa]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
     return json.loads(done.stdout)
 
@@ -179,11 +191,14 @@ def main():
     options = arguments()
     if not options.gptjc.exists():
         sys.exit(f"there is no `{options.gptjc}`: run `cargo build --release`, or give --gptjc FILE")
+    if options.isa:
+        os.environ.update(TORCH_ISA[options.isa])  # before torch is loaded
     enter_venv(options.venv)
     import torch
 
     torch.set_num_threads(options.threads)
-    print(f"torch {torch.__version__}, {options.threads} threads, {options.rounds} rounds in turns")
+    held = f", held to {options.isa}" if options.isa else ""
+    print(f"torch {torch.__version__}{held}, {options.threads} threads, {options.rounds} rounds in turns")
     print(f"{'':<52} {'gptjc':>9} {'PyTorch':>9} {'':<9} {'ratio':>7}", flush=True)
     rows = steps(options)
     if "products" in options.only:

@@ -29,7 +29,14 @@ fn plan(target: &Target) -> Option<Plan> {
     let targets = ["q_proj", "k_proj", "v_proj", "out_proj"].map(str::to_owned).to_vec();
     gptjc_compiler::compile(&CompileOptions {
         model,
-        lora: Some(LoraOptions { rank: 8, alpha: 16.0, dropout: 0.05, targets, use_rslora: false }),
+        lora: Some(LoraOptions {
+            rank: 8,
+            alpha: 16.0,
+            dropout: 0.05,
+            targets,
+            use_rslora: false,
+            only_in: Vec::new(),
+        }),
         precision: Precision::Bf16.into(),
         packing: Packing::Concat.into(),
         max_seq_length: WINDOW as u64,

@@ -1,7 +1,7 @@
 //! What a user is shown when something does not work: message, causes, what to do.
 
 use crate::flags::reference::RefusedValue;
-use crate::settings::Contradictions;
+use crate::settings::{Contradictions, TargetError};
 use gptjc_runtime::files::FileError;
 use miette::Diagnostic;
 use std::error::Error;
@@ -28,8 +28,10 @@ pub(crate) enum CliError {
     NoModel,
     /// The model is not there.
     #[error("there is no model directory `{}`", path.display())]
-    #[diagnostic(help("{advice}"))]
-    ModelNotFound { path: PathBuf, advice: String },
+    #[diagnostic(help(
+        "give the directory with config.json and the weights, or owner/name of a model in the Hugging Face cache"
+    ))]
+    ModelNotFound { path: PathBuf },
     /// A config that is not a GPT-J's.
     #[error("cannot use the config `{}`", path.display())]
     Config {
@@ -64,6 +66,10 @@ pub(crate) enum CliError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Contradictions(#[from] Contradictions),
+    /// Adapters that can be nowhere.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Adapters(#[from] TargetError),
     /// A flag of the reference workflow with a value that cannot be followed.
     #[error(transparent)]
     #[diagnostic(help("{}", _0.advice))]
@@ -96,6 +102,25 @@ pub(crate) enum CliError {
         #[source]
         source: Cause,
     },
+    /// A model of the hub whose files in the cache cannot be used.
+    #[error("cannot load the model `{}`", path.display())]
+    #[diagnostic(help("{advice}"))]
+    WeightsOfHub {
+        path: PathBuf,
+        advice: String,
+        #[source]
+        source: Cause,
+    },
+    /// A name that is neither a directory nor in the cache of the hub.
+    #[error("there is no directory `{name}`, and the Hugging Face cache does not have it")]
+    Hub {
+        name: String,
+        #[source]
+        source: Cause,
+    },
+    /// A model that is not converted.
+    #[error("cannot convert the model")]
+    Convert(#[source] Cause),
     /// Batches that cannot be used.
     #[error("cannot use the pre-tokenised batches")]
     Tokens(#[source] Cause),
@@ -108,6 +133,9 @@ pub(crate) enum CliError {
         #[source]
         source: Cause,
     },
+    /// A dataset whose files are not all there.
+    #[error("cannot use the dataset")]
+    Dataset(#[source] Cause),
     /// Rows of text that cannot be read.
     #[error("cannot read the rows of `{}`", path.display())]
     Rows {
@@ -138,6 +166,15 @@ pub(crate) enum CliError {
     /// Training does not start or does not go on.
     #[error("cannot train")]
     Train(#[source] Cause),
+    /// A run cannot go on from a checkpoint.
+    #[error("cannot resume")]
+    Resume(#[source] Cause),
+    /// Somebody else writes into the output directory.
+    #[error("cannot write into the output directory")]
+    Lock(#[source] Cause),
+    /// Signals cannot be caught.
+    #[error("cannot catch the signals that stop a run")]
+    Signals(#[source] io::Error),
     /// An adapter that is not one of the model.
     #[error("the adapter does not fit the model")]
     AdapterFit(#[source] Cause),

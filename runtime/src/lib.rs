@@ -4,11 +4,13 @@
 
 pub mod adapter;
 pub mod bench;
+pub mod convert;
 pub mod data;
 pub mod diagnosis;
 pub mod executor;
 pub mod export;
 pub mod files;
+pub mod hub;
 pub mod isa;
 pub mod kernels;
 pub mod machine;

@@ -7,7 +7,7 @@ use gptjc_graphs::plan::{CompileOptions, LoraOptions, Memory, Packing, Precision
 use gptjc_runtime::adapter::Adapter;
 use gptjc_runtime::data::pretokenized::TokenBatches;
 use gptjc_runtime::data::window::{Window, WindowLimits};
-use gptjc_runtime::train::{LinearSchedule, Start, TrainOptions, Trainer};
+use gptjc_runtime::train::{Cadence, Schedule, SchedulerKind, Start, TrainOptions, Trainer};
 use gptjc_runtime::weights::Checkpoint;
 use safetensors::SafeTensors;
 use serde::Deserialize;
@@ -128,6 +128,7 @@ impl Golden {
             dropout: 0.0,
             targets: hyper.targets.split(',').map(str::to_owned).collect(),
             use_rslora: hyper.rslora,
+            only_in: Vec::new(),
         });
         CompileOptions {
             model,
@@ -156,7 +157,7 @@ impl Golden {
             per_device_train_batch_size: hyper.batch,
             gradient_accumulation_steps: hyper.accumulate,
             max_steps: Some(hyper.steps as u64),
-            logging_steps: 1,
+            logging: Cadence::Steps(1),
             threads: 2,
             shuffle: false,
             ..TrainOptions::default()
@@ -164,9 +165,10 @@ impl Golden {
     }
 
     /// The schedule of the case's run.
-    pub fn schedule(&self) -> LinearSchedule {
+    pub fn schedule(&self) -> Schedule {
         let hyper = &self.expected.hyper_parameters;
-        LinearSchedule { peak: hyper.lr, warmup_steps: hyper.warmup, total_steps: hyper.steps as u64 }
+        let (peak, warmup_steps, total_steps) = (hyper.lr, hyper.warmup, hyper.steps as u64);
+        Schedule { kind: SchedulerKind::Linear, peak, warmup_steps, total_steps }
     }
 
     /// What the case's run starts from.

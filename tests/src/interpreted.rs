@@ -3,8 +3,9 @@
 use crate::random_model::Tensors;
 use gptjc_graphs::graph::Graph;
 use gptjc_graphs::interp::{self, Data, Tensor};
-use gptjc_graphs::models::gptj::{TrainingProgram, names, training_program};
+use gptjc_graphs::models::gptj::{TrainingProgram, training_program};
 use gptjc_graphs::plan::CompileOptions;
+use gptjc_graphs::plan::state;
 use gptjc_runtime::data::micro_batch::MicroBatch;
 use gptjc_runtime::data::window::Window;
 use std::collections::BTreeMap;
@@ -109,7 +110,7 @@ impl Interpreted {
         }
         let total = |stack: &Tensor<f64>| finished(stack, windows.len());
         let loss = total(&state["loss.sum"])[0];
-        let prefix = names::gradient_stack("");
+        let prefix = state::gradient_stack("");
         let gradients = state
             .iter()
             .filter_map(|(name, stack)| Some((name.strip_prefix(&prefix)?.to_owned(), total(stack))))

@@ -6,7 +6,7 @@ use crate::golden::target;
 use gptjc_graphs::graph::Role;
 use gptjc_graphs::models::gptj::training_program;
 use gptjc_graphs::plan::{CompileOptions, LoraOptions, ModelConfig, Packing, Precision};
-use gptjc_runtime::adapter::{Adapter, AdapterConfig, AdapterTensor, TargetModules};
+use gptjc_runtime::adapter::{Adapter, AdapterConfig, AdapterTensor, Selection, module_of};
 use gptjc_runtime::data::window::{Window, WindowLimits};
 use gptjc_runtime::train::{Start, TrainOptions, Trainer};
 use gptjc_runtime::weights::Checkpoint;
@@ -127,12 +127,14 @@ pub fn trainer(options: &CompileOptions, tensors: &Tensors, train: TrainOptions,
     write_model(&options.model, &model, dir);
     let start = match &options.lora {
         Some(lora) => {
+            let modules = adapter.keys().filter_map(|name| module_of(name));
+            let selection = Selection::covering(modules, options.model.n_layer);
             let config = AdapterConfig {
                 base_model_name_or_path: None,
                 r: lora.rank as usize,
                 lora_alpha: lora.alpha,
                 lora_dropout: lora.dropout,
-                target_modules: TargetModules::names(lora.targets.iter().cloned()),
+                selection,
                 use_rslora: lora.use_rslora,
             };
             let adapter_dir = dir.join("adapter");

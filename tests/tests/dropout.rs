@@ -35,7 +35,8 @@ fn options(n_embd: u64, p: f64, window_length: usize, windows: usize) -> Compile
         layer_norm_epsilon: 1e-5,
     };
     let targets = Projection::ALL.map(|projection| projection.name().to_owned()).to_vec();
-    let lora = LoraOptions { rank: 2, alpha: 3.0, dropout: p, targets, use_rslora: false };
+    let lora =
+        LoraOptions { rank: 2, alpha: 3.0, dropout: p, targets, use_rslora: false, only_in: Vec::new() };
     random_model::compile_options(model, Some(lora), window_length, windows)
 }
 

@@ -115,7 +115,7 @@ impl Case {
         let adapter = is_adapter.then(|| Adapter::load(&trained).unwrap());
         let lora = adapter.as_ref().map(|adapter| LoraMerge {
             scaling: adapter.config.scaling(),
-            targets: adapter.target_names().into_iter().map(str::to_owned).collect(),
+            modules: adapter.modules().into_iter().map(str::to_owned).collect(),
         });
         let source = CheckpointSource::new(&checkpoint, adapter.as_ref());
         self.export_as(&source, ExportOptions { matrices: ElementType::F32, lora })

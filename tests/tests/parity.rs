@@ -39,7 +39,7 @@ fn check_case(name: &str) {
                 assert!(distance <= GRADIENT, "{name}: gradient of {parameter}: relative L2 {distance:.2e}");
             }
         }
-        let report = trainer.step(&windows, &golden.schedule()).unwrap();
+        let report = trainer.step(&windows, golden.schedule().rate(trainer.done())).unwrap();
         let at = format!("{name}, step {}", report.step);
         let loss = relative(report.loss.into(), expected.loss[index].into());
         assert!(loss <= LOSS, "{at}: loss {} for {}: {loss:.2e}", report.loss, expected.loss[index]);

@@ -73,7 +73,7 @@ fn losses_are_those_of_hugging_face_with_every_variant() {
             let mut trainer = golden.trainer(&options(&golden, isa, Precision::F32), golden.train_options());
             for (step, windows) in golden.steps().iter().enumerate() {
                 let windows: Vec<&Window> = windows.iter().collect();
-                let loss = trainer.step(&windows, &golden.schedule()).unwrap().loss;
+                let loss = trainer.step(&windows, golden.schedule().rate(trainer.done())).unwrap().loss;
                 let (loss, expected) = (f64::from(loss), f64::from(golden.expected.loss[step]));
                 let difference = (loss - expected).abs() / expected;
                 assert!(difference < 2e-6, "{name} with {isa}, step {step}: {loss}, expected {expected}");
@@ -89,7 +89,7 @@ fn parameters(options: &CompileOptions, threads: usize) -> Vec<Vec<f32>> {
     let mut trainer = golden.trainer(options, train);
     for windows in golden.steps().iter().take(2) {
         let windows: Vec<&Window> = windows.iter().collect();
-        trainer.step(&windows, &golden.schedule()).unwrap();
+        trainer.step(&windows, golden.schedule().rate(trainer.done())).unwrap();
     }
     let memory = gptjc_graphs::plan::Memory::Parameter;
     let names: Vec<String> = trainer.plan().buffers_in(memory).map(|buffer| buffer.name.clone()).collect();

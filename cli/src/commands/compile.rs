@@ -4,7 +4,7 @@ use crate::console::Console;
 use crate::error::CliError;
 use crate::flags::CompileCommand;
 use crate::flags::values::human_bytes;
-use crate::settings::{defaults, model_config, overlay, read_plan_options};
+use crate::settings::{defaults, model_config, overlay, partial, read_plan_options};
 use gptjc_compiler::MemoryNeed;
 use gptjc_graphs::plan::{CompileOptions, Plan, artifact};
 use gptjc_runtime::files::atomic::write_bytes;
@@ -12,10 +12,20 @@ use gptjc_runtime::machine;
 
 /// Runs the command.
 pub(crate) fn run(command: &CompileCommand, console: Console) -> Result<(), CliError> {
-    let plan = plan(&options(command)?)?;
+    let options = options(command)?;
+    let plan = plan(&options)?;
+    note_partial(&options, console);
     write_bytes(&command.output, &artifact::encode(&plan))?;
     console.line(&format!("wrote {}: {}", command.output.display(), summary(&plan)));
     Ok(())
+}
+
+/// Says which layers have adapters, if not all have.
+pub(crate) fn note_partial(options: &CompileOptions, console: Console) {
+    let lora = options.lora.as_ref();
+    if let Some(note) = lora.and_then(|lora| partial(lora, options.model.n_layer)) {
+        console.note(&note);
+    }
 }
 
 /// Compiles `options`.

@@ -1,5 +1,6 @@
 //! The model that a command asks: found and checked first, loaded when it is known how long the questions are.
 
+use super::weights::{self, Needed};
 use crate::console::Console;
 use crate::error::CliError;
 use crate::flags::{EngineFlags, ModelFlags};
@@ -42,7 +43,7 @@ struct Native {
 
 impl Source {
     /// Finds what `flags` name, and checks the files.
-    pub(crate) fn find(flags: &EngineFlags) -> Result<Self, CliError> {
+    pub(crate) fn find(flags: &EngineFlags, console: Console) -> Result<Self, CliError> {
         if let Some(directory) = &flags.onnx {
             let found = OnnxDirectory::open(directory).map_err(|source| unusable(directory, source))?;
             let kind = Kind::Onnx { positions: found.sizes.n_positions };
@@ -51,7 +52,8 @@ impl Source {
         let model = ModelFlags { model: flags.model.clone(), ..ModelFlags::default() };
         let directory = settings::model_dir(&model)?.to_owned();
         let config = settings::model_config(&model)?;
-        let checkpoint = Checkpoint::open(&directory).map_err(|source| unusable(&directory, source))?;
+        let needed = Needed::frozen(flags.precision.unwrap_or(Precision::Bf16));
+        let checkpoint = weights::open(&directory, &config, needed, console)?;
         let adapter = flags.adapter.as_deref().map(load_adapter).transpose()?;
         Ok(Self { directory, kind: Kind::Native(Box::new(Native { config, checkpoint, adapter })) })
     }

@@ -1,7 +1,7 @@
 //! `gptjc export`: a model, with its adapter merged into it, as an ONNX directory.
 
 use super::byte_progress::ByteProgress;
-use super::model::{Model, check_tokenizer};
+use super::model::{Model, check_tokenizer, note_left_out};
 use crate::console::Console;
 use crate::error::CliError;
 use crate::flags::ExportCommand;
@@ -19,14 +19,7 @@ pub(crate) fn run(command: &ExportCommand, console: Console) -> Result<(), CliEr
     let adapter = match &command.adapter {
         Some(path) => {
             let (adapter, fit) = model.adapter(path)?;
-            if let Some(module) = fit.left_out.first() {
-                return Err(CliError::Usage {
-                    what: format!("the adapter `{}` leaves out `{module}`", path.display()),
-                    advice: "an export merges a target in all layers: merge the adapter first with `gptjc merge`, and \
-                             export the merged model"
-                        .to_owned(),
-                });
-            }
+            note_left_out(&fit, console);
             Some(adapter)
         }
         None => None,
@@ -54,8 +47,8 @@ pub(crate) fn run(command: &ExportCommand, console: Console) -> Result<(), CliEr
 
 /// What is merged.
 fn lora(adapter: &Adapter) -> LoraMerge {
-    let targets = adapter.target_names().into_iter().map(str::to_owned).collect();
-    LoraMerge { scaling: adapter.config.scaling(), targets }
+    let modules = adapter.modules().into_iter().map(str::to_owned).collect();
+    LoraMerge { scaling: adapter.config.scaling(), modules }
 }
 
 fn shape(config: &ModelConfig) -> GptjShape {

@@ -19,7 +19,7 @@ struct Prompt {
 /// Runs the command.
 pub(crate) fn run(command: &GenerateCommand, console: Console) -> Result<(), CliError> {
     let texts = texts(command)?;
-    let source = Source::find(&command.engine)?;
+    let source = Source::find(&command.engine, console)?;
     let tokenizer = source.tokenizer(&command.engine)?;
     let prompts = texts.into_iter().map(|(name, text)| tokenize(name, text, &tokenizer));
     let prompts = prompts.collect::<Result<Vec<_>, _>>()?;

@@ -2,7 +2,7 @@
 
 use super::byte_progress::ByteProgress;
 use super::compile;
-use super::model::{Model, check_tokenizer};
+use super::model::{Model, check_tokenizer, note_left_out};
 use crate::console::Console;
 use crate::error::CliError;
 use crate::flags::MergeCommand;
@@ -33,12 +33,7 @@ pub(crate) fn run(command: &MergeCommand, console: Console) -> Result<(), CliErr
     let model = Model::open(&command.model, console)?;
     let (adapter, fit) = model.adapter(&command.adapter)?;
     check_tokenizer(&command.model, &command.made, console)?;
-    if let Some(module) = fit.left_out.first() {
-        let count = fit.left_out.len();
-        console.note(&format!(
-            "the adapter leaves out `{module}` ({count} modules in all), as its pattern says"
-        ));
-    }
+    note_left_out(&fit, console);
     let request = MergeRequest {
         checkpoint: &model.checkpoint,
         tensors: &model.tensors,

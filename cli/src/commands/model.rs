@@ -46,6 +46,16 @@ impl Model {
     }
 }
 
+/// Says that an adapter covers some layers only.
+pub(crate) fn note_left_out(fit: &AdapterFit, console: Console) {
+    if let Some(module) = fit.left_out.first() {
+        let count = fit.left_out.len();
+        console.note(&format!(
+            "the adapter leaves out `{module}` ({count} modules in all), as its settings say"
+        ));
+    }
+}
+
 /// Says or refuses that there is no tokenizer to copy.
 pub(crate) fn check_tokenizer(model: &Path, made: &MadeDirectory, console: Console) -> Result<(), CliError> {
     let directory = made.tokenizer.as_deref().unwrap_or(model);

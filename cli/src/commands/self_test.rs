@@ -94,7 +94,8 @@ fn training(model: ModelConfig, precision: Precision, with_adapters: bool) -> Co
     (options.per_device_train_batch_size, options.step_windows) = (WINDOWS, WINDOWS);
     options.memory_budget = u64::MAX;
     let targets = Projection::ALL.map(|projection| projection.name().to_owned()).to_vec();
-    let lora = LoraOptions { rank: 3, alpha: 6.0, dropout: 0.1, targets, use_rslora: false };
+    let lora =
+        LoraOptions { rank: 3, alpha: 6.0, dropout: 0.1, targets, use_rslora: false, only_in: Vec::new() };
     options.lora = with_adapters.then_some(lora);
     options
 }

@@ -1,72 +1,64 @@
 //! `gptjc train` and `gptjc finetune`: a plan, made or read, run on data.
 
-use super::data::{TextPath, TrainSource};
-use super::progress::Progress;
-use super::{compile, data, output};
+use super::data::{TextPath, TrainSource, WindowShape};
+use super::run::{Run, failed};
+use super::weights::{self, Needed};
+use super::{compile, data, output, run};
 use crate::console::Console;
 use crate::error::CliError;
-use crate::flags::values::human_bytes;
-use crate::flags::{CompileFlags, JobFlags, RunFlags};
+use crate::flags::{CheckpointFlags, CompileFlags, JobFlags, RunFlags};
 use crate::settings::{self, StepShape};
 use gptjc_graphs::plan::{Memory, Plan};
 use gptjc_runtime::adapter::Adapter;
-use gptjc_runtime::data::window::Window;
 use gptjc_runtime::machine;
 use gptjc_runtime::topology::{Pretended, Topology};
-use gptjc_runtime::train::{
-    DATA_ORDER_FILE, DataOrder, LogEntry, Start, TRAINER_STATE_FILE, TrainOptions, Trainer, TrainerState,
-    train,
-};
-use gptjc_runtime::weights::Checkpoint;
-use std::collections::BTreeMap;
+use gptjc_runtime::train::{Cadence, Evaluator, LossEvaluator, Start, TrainOptions, Trainer};
 use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// Runs the command, with the plan in the file `plan` or with one that it compiles.
-pub(crate) fn run(job: &JobFlags, plan: Option<&Path>, console: Console) -> Result<(), CliError> {
+pub(crate) fn run(job: &JobFlags, plan: Option<&Path>, console: Console) -> Result<ExitCode, CliError> {
     let verdicts = job.reference.verdicts()?;
     verdicts.notes.iter().for_each(|note| console.note(note));
     verdicts.warnings.iter().for_each(|warning| console.warn(warning));
+    settings::check_schedule(&job.run)?.iter().for_each(|warning| console.warn(warning));
     let model_dir = settings::model_dir(&job.compile.model)?;
     let sources = data::find(&job.data, job.run.do_eval, console)?;
     let adapter = job.run.adapter.as_deref().map(|path| load_adapter(path).map(|adapter| (path, adapter)));
     let adapter = adapter.transpose()?;
     let flags = flags_of_data(&job.compile, &sources.train, plan.is_some(), console)?;
     let (plan, step) = plan_and_step(&flags, plan, adapter.as_ref().map(|(path, adapter)| (*path, adapter)))?;
-    let checkpoint = Checkpoint::open(model_dir)
-        .map_err(|source| CliError::Weights { path: model_dir.to_owned(), source: source.into() })?;
-    output::prepare(&job.output)?;
+    let _lock = output::prepare(&job.output, job.checkpoint.resume())?;
+    let saved = run::find(&job.checkpoint, &job.output.output_dir, console)?;
+    let checkpoint = weights::open(model_dir, &plan.options.model, Needed::of(&plan), console)?;
 
-    let options = train_options(&job.run, step, matches!(sources.train, TrainSource::Tokens(..)));
+    let in_order = matches!(sources.train, TrainSource::Tokens(..));
+    let options = train_options(&job.run, &job.checkpoint, step, in_order);
     let threads = options.threads;
-    let compile_options = plan.options.clone();
-    let text = TextPath { flags: &job.data, model_dir, options: &compile_options, threads, console };
+    let text = TextPath::new(&job.data, model_dir, WindowShape::of(&plan.options), threads, console);
     let windows = text.training(&sources.train)?;
     let validation = sources.validation.as_deref().map(|path| text.validation(path)).transpose()?;
 
     console.line(&compile::summary(&plan));
     console.line(&trainable(&plan));
+    compile::note_partial(&plan.options, console);
     let start = match adapter {
         Some((path, adapter)) => Start::Adapter(adapter, path.display().to_string()),
         None => Start::Fresh,
     };
-    let mut trainer = Trainer::new(plan, Arc::new(checkpoint), start, options)
-        .map_err(|source| CliError::Train(source.into()))?;
+    let mut trainer = Trainer::new(plan, Arc::new(checkpoint), start, options).map_err(failed)?;
     trainer.executor().remarks().iter().for_each(|remark| console.note(remark));
-    let mut state = run_training(&mut trainer, &windows, console)?;
-    trainer.save(&job.output.output_dir).map_err(|source| CliError::Train(source.into()))?;
-    state.save(&job.output.output_dir.join(TRAINER_STATE_FILE))?;
-    let order = DataOrder::after(trainer.options(), windows.len(), state.global_step);
-    let order = order.map_err(|source| CliError::Train(source.into()))?;
-    order.save(&job.output.output_dir.join(DATA_ORDER_FILE))?;
-    if let Some(windows) = validation {
-        // What was trained is safe by now, whatever happens here.
-        evaluate(&mut trainer, &windows, &mut state, console)?;
-        state.save(&job.output.output_dir.join(TRAINER_STATE_FILE))?;
-    }
-    console.line(&format!("wrote {}", job.output.output_dir.display()));
-    Ok(())
+    let mut evaluator = validation.as_ref().map(|validation| LossEvaluator::new(&validation.windows));
+    let run = Run {
+        trainer: &mut trainer,
+        windows: &windows,
+        evaluator: evaluator.as_mut().map(|evaluator| evaluator as &mut dyn Evaluator),
+        flags: &job.checkpoint,
+        output_dir: &job.output.output_dir,
+        console,
+    };
+    run.go(saved)
 }
 
 fn load_adapter(path: &Path) -> Result<Adapter, CliError> {
@@ -123,12 +115,17 @@ fn plan_and_step(
     let mut options = settings::defaults(model, machine::host(), adapter.map(|(_, adapter)| adapter));
     settings::against_adapter(flags, &options, adapter)?;
     settings::overlay(flags, &mut options)?;
-    let step = StepShape::new(&flags.window, &options);
+    let step = StepShape::new(&flags.window, &options)?;
     Ok((compile::plan(&options)?, step))
 }
 
 /// What is chosen when the plan is run.
-fn train_options(flags: &RunFlags, step: StepShape, in_order: bool) -> TrainOptions {
+fn train_options(
+    flags: &RunFlags,
+    checkpoint: &CheckpointFlags,
+    step: StepShape,
+    in_order: bool,
+) -> TrainOptions {
     TrainOptions {
         learning_rate: flags.learning_rate,
         weight_decay: flags.weight_decay,
@@ -136,13 +133,18 @@ fn train_options(flags: &RunFlags, step: StepShape, in_order: bool) -> TrainOpti
         beta2: flags.adam_beta2,
         epsilon: flags.adam_epsilon,
         max_grad_norm: flags.max_grad_norm,
+        lr_scheduler_type: flags.lr_scheduler_type,
         warmup_steps: flags.warmup_steps,
+        warmup_ratio: flags.warmup_ratio,
         per_device_train_batch_size: step.batch as usize,
         gradient_accumulation_steps: step.accumulation as usize,
         num_train_epochs: flags.num_train_epochs.unwrap_or(if in_order { 1.0 } else { 3.0 }),
         max_steps: u64::try_from(flags.max_steps).ok(),
         seed: flags.seed,
-        logging_steps: flags.logging_steps,
+        logging: flags.logging_strategy.cadence(flags.logging_steps),
+        logging_first_step: flags.logging_first_step,
+        eval: Cadence::Never,
+        save: checkpoint.cadence(),
         threads: flags
             .threads
             .unwrap_or_else(|| flags.topology.map_or_else(Topology::host, Pretended::topology).threads()),
@@ -175,55 +177,6 @@ fn with_commas(number: u64) -> String {
         text.push(digit);
     }
     text
-}
-
-fn run_training(
-    trainer: &mut Trainer,
-    windows: &[Window],
-    console: Console,
-) -> Result<TrainerState, CliError> {
-    let started = Instant::now();
-    let mut progress = Progress::new(console);
-    let state = train(trainer, windows, &mut progress);
-    progress.finish();
-    let state = state.map_err(|source| CliError::Train(source.into()))?;
-    console.line(&format!("{} steps in {:.1} s", state.global_step, started.elapsed().as_secs_f64()));
-    let streamed = trainer.executor().streamed();
-    if streamed.bytes > 0 {
-        let (bytes, stall) = (human_bytes(streamed.bytes), streamed.stall.as_secs_f64());
-        console.line(&format!("{bytes} of weights were read meanwhile; steps waited {stall:.1} s for them"));
-    }
-    Ok(state)
-}
-
-/// Evaluates, and adds the loss to the log as Hugging Face's Trainer does.
-fn evaluate(
-    trainer: &mut Trainer,
-    windows: &[Window],
-    state: &mut TrainerState,
-    console: Console,
-) -> Result<(), CliError> {
-    let started = Instant::now();
-    let windows: Vec<&Window> = windows.iter().collect();
-    let found = trainer.evaluate(&windows).map_err(|source| CliError::Train(source.into()))?;
-    let seconds = started.elapsed().as_secs_f64();
-    console.line(&format!(
-        "eval_loss {:.4} over {} labelled tokens of {} rows, {seconds:.1} s",
-        found.loss,
-        found.labelled,
-        windows.len()
-    ));
-    let other = BTreeMap::from([
-        ("eval_loss".to_owned(), found.loss.into()),
-        ("eval_runtime".to_owned(), seconds.into()),
-    ]);
-    state.log_history.push(LogEntry {
-        epoch: state.epoch.unwrap_or_default(),
-        step: state.global_step,
-        other,
-        ..LogEntry::default()
-    });
-    Ok(())
 }
 
 #[cfg(test)]

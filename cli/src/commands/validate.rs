@@ -21,7 +21,7 @@ pub(crate) fn run(command: &ValidateCommand, console: Console) -> Result<(), Cli
     if let Some(path) = &command.predictions {
         check_file(path)?;
     }
-    let source = Source::find(&command.engine)?;
+    let source = Source::find(&command.engine, console)?;
     let tokenizer = source.tokenizer(&command.engine)?;
     let Questions { rows, label_tokens, label_texts } = ask(command, &rows, &tokenizer)?;
     let options = Options {

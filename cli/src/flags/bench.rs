@@ -139,8 +139,7 @@ pub(crate) struct StepWorkFlags {
     #[arg(long, value_name = "N", default_value = "8", value_parser = values::count)]
     pub(crate) rank: u64,
     /// Projections with an adapter
-    #[arg(long, value_name = "NAMES", num_args = 1.., value_delimiter = ',',
-        default_value = "q_proj,k_proj,v_proj,out_proj")]
+    #[arg(long, value_name = "NAMES", num_args = 1.., default_value = "q_proj,k_proj,v_proj,out_proj")]
     pub(crate) targets: Vec<String>,
     /// Share of an adapter's inputs that is dropped
     #[arg(long, value_name = "X", default_value = "0.05", value_parser = values::share)]
@@ -151,6 +150,9 @@ pub(crate) struct StepWorkFlags {
     /// Windows that are computed at a time [default: as many as fit]
     #[arg(long, value_name = "N", value_parser = values::count)]
     pub(crate) micro_batch: Option<u64>,
+    /// Instruction set of the kernels [default: the best of this CPU]
+    #[arg(long, value_name = "ISA", value_parser = isas())]
+    pub(crate) variant: Option<Isa>,
 }
 
 /// A parser of names of instruction sets, which `--help` lists.

@@ -38,9 +38,13 @@ pub(crate) struct CompileFlags {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelFlags {
-    /// Model directory: config.json, safetensors, tokenizer files
-    #[arg(long, visible_alias = "model-name-or-path", value_name = "DIR")]
+    /// Model: a directory (config.json, safetensors or pytorch_model.bin, tokenizer files), or owner/name in the Hugging
+    /// Face cache
+    #[arg(long, visible_alias = "model-name-or-path", value_name = "MODEL")]
     pub(crate) model: Option<PathBuf>,
+    /// Revision of a --model that is named as on the hub [default: main]
+    #[arg(long, visible_alias = "model-revision", value_name = "REVISION")]
+    pub(crate) revision: Option<String>,
     /// Take the config from this file, or from config.json in this directory [default: of the model]
     #[arg(long, value_name = "FILE")]
     pub(crate) config_name: Option<PathBuf>,
@@ -68,10 +72,17 @@ pub(crate) struct LoraFlags {
     /// Share of an adapter's inputs that is dropped in training [default: 0.05]
     #[arg(long, value_name = "X", value_parser = values::share)]
     pub(crate) lora_dropout: Option<f64>,
-    /// Projections with an adapter, with commas or blanks between them: q_proj, k_proj, v_proj, out_proj, fc_in, fc_out,
-    /// or all-linear for all of them [default: q_proj,v_proj]
-    #[arg(long, value_name = "NAMES", num_args = 1.., value_delimiter = ',')]
+    /// Modules with an adapter, as PEFT's target_modules: names or ends of names with commas or blanks between them
+    /// (q_proj, k_proj, v_proj, out_proj, fc_in, fc_out), all-linear for all of these, or a regular expression that
+    /// matches whole names, such as '.*\.(q|v)_proj' [default: q_proj,v_proj]
+    #[arg(long, value_name = "NAMES", num_args = 1..)]
     pub(crate) lora_target_modules: Option<Vec<String>>,
+    /// Layers whose modules of these names have an adapter, from 0, such as 0,1,20-27 [default: all]
+    #[arg(long, visible_alias = "lora-layers", value_name = "LAYERS", num_args = 1..)]
+    pub(crate) layers_to_transform: Option<Vec<String>>,
+    /// What stands before a layer's number in names of modules, for --layers-to-transform: h in a GPT-J [default: anything]
+    #[arg(long, value_name = "NAMES", num_args = 1..)]
+    pub(crate) layers_pattern: Option<Vec<String>>,
     /// Scale adapters by alpha / sqrt(r) [default: False]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", value_parser = values::boolean)]
     pub(crate) use_rslora: Option<bool>,
@@ -85,6 +96,8 @@ impl LoraFlags {
             ("--lora-alpha", self.lora_alpha.is_some()),
             ("--lora-dropout", self.lora_dropout.is_some()),
             ("--lora-target-modules", self.lora_target_modules.is_some()),
+            ("--layers-to-transform", self.layers_to_transform.is_some()),
+            ("--layers-pattern", self.layers_pattern.is_some()),
             ("--use-rslora", self.use_rslora.is_some()),
         ];
         given.iter().find(|(_, given)| *given).map(|(flag, _)| *flag)
@@ -101,6 +114,9 @@ pub(crate) struct WindowFlags {
     /// Batches of an optimizer step [default: 1]
     #[arg(long, value_name = "N", value_parser = values::count)]
     pub(crate) gradient_accumulation_steps: Option<u64>,
+    /// Windows of an optimizer step: batch times accumulation, where those are given, and any number where they are not
+    #[arg(long, value_name = "N", value_parser = values::count)]
+    pub(crate) global_batch_size: Option<u64>,
     /// Tokens of a window at most [default: the row length of --train-tokens, or 512, or n_positions if that is less]
     #[arg(long, value_name = "N", value_parser = values::count)]
     pub(crate) max_seq_length: Option<u64>,

@@ -16,9 +16,12 @@ pub(crate) struct EngineFlags {
     /// Export directory (model.onnx, its data, config.json), run by ONNX Runtime
     #[arg(long, value_name = "DIR", required_unless_present = "model", conflicts_with_all = ["model", "adapter", "precision"])]
     pub(crate) onnx: Option<PathBuf>,
-    /// Model directory (config.json, safetensors), compiled and run by gptjc itself
-    #[arg(long, visible_alias = "model-name-or-path", value_name = "DIR")]
+    /// Model, compiled and run by gptjc itself: a directory, or owner/name in the Hugging Face cache
+    #[arg(long, visible_alias = "model-name-or-path", value_name = "MODEL")]
     pub(crate) model: Option<PathBuf>,
+    /// Revision of a --model that is named as on the hub [default: main]
+    #[arg(long, visible_alias = "model-revision", value_name = "REVISION")]
+    pub(crate) revision: Option<String>,
     /// PEFT adapter on top of --model
     #[arg(long, value_name = "DIR")]
     pub(crate) adapter: Option<PathBuf>,
@@ -42,7 +45,7 @@ pub(crate) struct EngineFlags {
 pub(crate) struct ValidateCommand {
     #[command(flatten)]
     pub(crate) engine: EngineFlags,
-    /// MNLI rows to ask about (JSON lines); a row without a label is answered and not counted
+    /// MNLI rows to ask about (JSON lines, TSV, CSV or Parquet); a row without a label is answered and not counted
     #[arg(long, value_name = "FILE", help_heading = "Questions")]
     pub(crate) validation_file: PathBuf,
     /// Ask about the first N rows only

@@ -56,9 +56,13 @@ pub(crate) struct MadeDirectory {
 /// `gptjc export`
 #[derive(Debug, Args)]
 pub(crate) struct ExportCommand {
-    /// Model directory: config.json, safetensors, tokenizer files
-    #[arg(long, visible_alias = "model-name-or-path", value_name = "DIR")]
+    /// Model: a directory (config.json, safetensors or pytorch_model.bin, tokenizer files), or owner/name in the Hugging
+    /// Face cache
+    #[arg(long, visible_alias = "model-name-or-path", value_name = "MODEL")]
     pub(crate) model: PathBuf,
+    /// Revision of a --model that is named as on the hub [default: main]
+    #[arg(long, visible_alias = "model-revision", value_name = "REVISION")]
+    pub(crate) revision: Option<String>,
     /// PEFT adapter to merge into the exported weights
     #[arg(long, value_name = "DIR")]
     pub(crate) adapter: Option<PathBuf>,
@@ -72,9 +76,13 @@ pub(crate) struct ExportCommand {
 /// `gptjc merge`
 #[derive(Debug, Args)]
 pub(crate) struct MergeCommand {
-    /// Model directory: config.json, safetensors, tokenizer files
-    #[arg(long, visible_alias = "model-name-or-path", value_name = "DIR")]
+    /// Model: a directory (config.json, safetensors or pytorch_model.bin, tokenizer files), or owner/name in the Hugging
+    /// Face cache
+    #[arg(long, visible_alias = "model-name-or-path", value_name = "MODEL")]
     pub(crate) model: PathBuf,
+    /// Revision of a --model that is named as on the hub [default: main]
+    #[arg(long, visible_alias = "model-revision", value_name = "REVISION")]
+    pub(crate) revision: Option<String>,
     /// PEFT adapter to merge
     #[arg(long, value_name = "DIR")]
     pub(crate) adapter: PathBuf,

@@ -5,7 +5,9 @@
 //! Does not: know how flags become options; see [`crate::settings`].
 
 mod bench;
+pub(crate) mod checkpoint;
 pub(crate) mod compile;
+mod convert;
 mod data;
 mod engine;
 mod export;
@@ -17,8 +19,10 @@ mod train;
 pub(crate) mod values;
 
 pub(crate) use bench::{BenchCommand, BenchWhat, KernelsFlags, MachineFlags, MeasureFlags, StepFlags};
+pub(crate) use checkpoint::CheckpointFlags;
 pub(crate) use compile::{CompileFlags, LoraFlags, ModelFlags, WindowFlags};
-pub(crate) use data::DataFlags;
+pub(crate) use convert::ConvertCommand;
+pub(crate) use data::{DataCommand, DataFlags};
 pub(crate) use engine::{DoctorCommand, EngineFlags, GenerateCommand, ValidateCommand};
 pub(crate) use export::{ExportCommand, MadeDirectory, MergeCommand};
 pub(crate) use inspect::InspectCommand;
@@ -82,6 +86,8 @@ pub(crate) enum Command {
     Train(Box<TrainCommand>),
     /// Compile, train and, with --do-eval, evaluate: takes the flags of the reference workflow
     Finetune(Box<FinetuneCommand>),
+    /// Show what becomes of data, without training: rows, lengths, windows, labels, examples
+    Data(Box<DataCommand>),
     /// Write the model, with its adapter merged into it, as an ONNX directory
     Export(Box<ExportCommand>),
     /// Merge an adapter into its model: a Hugging Face directory, and what merging and rounding changed
@@ -92,6 +98,8 @@ pub(crate) enum Command {
     Validate(Box<ValidateCommand>),
     /// Continue prompts greedily, under ONNX Runtime or compiled
     Generate(Box<GenerateCommand>),
+    /// Convert a model to the layout that kernels read (bf16 safetensors), and show what rounding cost
+    Convert(ConvertCommand),
     /// Write a random checkpoint of any size, for measuring and testing
     Synth(SynthCommand),
     /// Write MNLI-like rows of a made-up world, with proved labels, and text and a tokenizer to pretrain a small model
@@ -108,9 +116,13 @@ impl Command {
         match self {
             Self::Compile(_) | Self::Train(_) | Self::Finetune(_) | Self::Merge(_) => true,
             Self::Validate(_) | Self::Generate(_) | Self::Bench(_) => true,
-            Self::Export(_) | Self::Inspect(_) | Self::Synth(_) | Self::SynthData(_) | Self::Doctor(_) => {
-                false
-            }
+            Self::Data(_)
+            | Self::Export(_)
+            | Self::Inspect(_)
+            | Self::Convert(_)
+            | Self::Synth(_)
+            | Self::SynthData(_)
+            | Self::Doctor(_) => false,
         }
     }
 }
@@ -154,6 +166,8 @@ pub(crate) struct JobFlags {
     pub(crate) data: DataFlags,
     #[command(flatten)]
     pub(crate) run: RunFlags,
+    #[command(flatten)]
+    pub(crate) checkpoint: CheckpointFlags,
     #[command(flatten)]
     pub(crate) output: OutputFlags,
     #[command(flatten)]

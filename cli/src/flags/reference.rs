@@ -1,8 +1,19 @@
-//! Flags of the reference workflow that choose nothing here, in one table: what each value of them means.
+//! Flags of the reference workflow, and of the Hugging Face classes that it parses into, that choose nothing here: what
+//! each value of them means.
 //!
 //! A value either holds anyway, which is worth a note; or something else happens instead, which is worth a warning; or
-//! it is refused. None is passed over in silence.
+//! it is refused. None is passed over in silence. The flags that people give are here and in the help; the others are in
+//! the files of `reference/` by what they are about, and in the README's table only, which is made of all of them.
 //! Does not: list flags that gptjc has itself; they are in the other files of this folder.
+
+mod data;
+mod hardware;
+mod hub;
+mod model;
+#[cfg(test)]
+mod readme;
+mod running;
+mod training;
 
 use super::values;
 use clap::error::ErrorKind;
@@ -34,7 +45,8 @@ enum Answer {
 #[derive(Debug)]
 struct Row {
     flag: &'static str,
-    /// Name of the value in the help; none for a truth value, which may be left out.
+    /// Name of the value in the help, with `...` behind it if there may be several; none for a truth value, which may be
+    /// left out. A `TOKEN` is a secret, and never said again.
     value: Option<&'static str>,
     help: &'static str,
     answers: &'static [(Values, Answer)],
@@ -45,11 +57,19 @@ use Values::{Count, Other, Words};
 
 const TRUE: Values = Words(&["true"]);
 const FALSE: Values = Words(&["false"]);
-const AT_THE_END: &str = "the result is written once, when training is done; no checkpoint is written before";
+const TRUE_OR_FALSE: Values = Words(&["true", "false"]);
+const NONE: Values = Words(&["none", "0", "0.0"]);
 const EVALUATED_ONCE: &str =
     "evaluation runs once, after training, and only with --do-eval or --validation-file";
 
-/// The flags, in the order of the help.
+/// All flags, those of the help first.
+fn rows() -> impl Iterator<Item = &'static Row> {
+    [TABLE, model::ROWS, data::ROWS, training::ROWS, running::ROWS, hardware::ROWS, hub::ROWS]
+        .into_iter()
+        .flatten()
+}
+
+/// The flags of the help, in its order.
 const TABLE: &[Row] = &[
     Row {
         flag: "do-train",
@@ -109,28 +129,6 @@ const TABLE: &[Row] = &[
         )],
     },
     Row {
-        flag: "save-strategy",
-        value: Some("WHEN"),
-        help: "no; with epoch or steps, too, only the result is written",
-        answers: &[
-            (Words(&["no"]), Holds("only the result is written")),
-            (Words(&["epoch", "steps"]), Instead(AT_THE_END)),
-            (Other, Refused("give no, epoch or steps")),
-        ],
-    },
-    Row {
-        flag: "save-steps",
-        value: Some("N"),
-        help: "Only the result is written",
-        answers: &[(Count, Instead(AT_THE_END))],
-    },
-    Row {
-        flag: "save-total-limit",
-        value: Some("N"),
-        help: "Any: only the result is written",
-        answers: &[(Count, Holds("only the result is written"))],
-    },
-    Row {
         flag: "eval-strategy",
         value: Some("WHEN"),
         help: "no; with epoch or steps, too, evaluation comes once, after training",
@@ -151,39 +149,12 @@ const TABLE: &[Row] = &[
         ],
     },
     Row {
-        flag: "logging-strategy",
-        value: Some("WHEN"),
-        help: "steps",
-        answers: &[
-            (Words(&["steps"]), Holds("the log has an entry every --logging-steps steps")),
-            (Other, Refused("the log is by steps: --logging-steps N")),
-        ],
-    },
-    Row {
         flag: "report-to",
         value: Some("WHOM"),
         help: "none; the log is in trainer_state.json",
         answers: &[
             (Words(&["none"]), Holds("the log goes to trainer_state.json")),
             (Other, Instead("gptjc never opens the network: the log goes to trainer_state.json only")),
-        ],
-    },
-    Row {
-        flag: "lr-scheduler-type",
-        value: Some("KIND"),
-        help: "linear",
-        answers: &[
-            (Words(&["linear"]), Holds("the learning rate falls linearly to 0")),
-            (Other, Refused("gptjc has the linear schedule only, with --warmup-steps")),
-        ],
-    },
-    Row {
-        flag: "warmup-ratio",
-        value: Some("X"),
-        help: "0; warm-up is given in steps",
-        answers: &[
-            (Words(&["0", "0.0"]), Holds("there is no warm-up but by --warmup-steps")),
-            (Other, Refused("give the warm-up in steps: --warmup-steps N")),
         ],
     },
     Row {
@@ -202,18 +173,6 @@ const TABLE: &[Row] = &[
         answers: &[
             (FALSE, Holds("gptjc computes in bf16 or f32")),
             (TRUE, Refused("gptjc computes in bf16 or f32: --precision bf16 or --precision f32")),
-        ],
-    },
-    Row {
-        flag: "gradient-checkpointing",
-        value: None,
-        help: "False; memory is planned for --memory-budget",
-        answers: &[
-            (FALSE, Holds("nothing is recomputed")),
-            (
-                TRUE,
-                Instead("nothing is recomputed; micro-batches become smaller until --memory-budget is met"),
-            ),
         ],
     },
     Row {
@@ -236,17 +195,6 @@ const TABLE: &[Row] = &[
         value: Some("NAME"),
         help: "One process uses all cores",
         answers: &[(Other, Instead("there is one process, which uses all cores that it may"))],
-    },
-    Row {
-        flag: "resume-from-checkpoint",
-        value: Some("DIR"),
-        help: "Not possible: start from an adapter with --adapter",
-        answers: &[(
-            Other,
-            Refused(
-                "the optimizer's moments are not kept; start from the adapter with --adapter DIR and new moments",
-            ),
-        )],
     },
 ];
 
@@ -284,8 +232,10 @@ impl ReferenceFlags {
         let mut verdicts = Verdicts::default();
         for (row, value) in &self.given {
             match row.answer(value)? {
-                Holds(text) => verdicts.notes.push(format!("--{} {value}: {text}", row.flag)),
-                Instead(text) => verdicts.warnings.push(format!("--{} {value}: {text}", row.flag)),
+                Holds(text) => verdicts.notes.push(format!("--{} {}: {text}", row.flag, row.shown(value))),
+                Instead(text) => {
+                    verdicts.warnings.push(format!("--{} {}: {text}", row.flag, row.shown(value)));
+                }
                 Refused(_) => {}
             }
         }
@@ -307,7 +257,7 @@ impl Row {
         };
         let refused = |advice: &str| RefusedValue {
             flag: self.flag,
-            value: value.to_owned(),
+            value: self.shown(value).to_owned(),
             advice: advice.to_owned(),
         };
         match self.answers.iter().find(|(values, _)| fits(values)) {
@@ -318,10 +268,17 @@ impl Row {
         }
     }
 
+    /// A value as it may be said again.
+    fn shown<'v>(&self, value: &'v str) -> &'v str {
+        if self.value == Some("TOKEN") { "..." } else { value }
+    }
+
     fn arg(&self) -> Arg {
         let arg = Arg::new(self.flag).long(self.flag).help(self.help).help_heading("Reference workflow");
-        match self.value {
-            Some(name) => arg.value_name(name),
+        let arg = arg.hide(!TABLE.iter().any(|row| row.flag == self.flag)).allow_negative_numbers(true);
+        match self.value.map(|name| (name, name.strip_suffix("..."))) {
+            Some((_, Some(name))) => arg.value_name(name).num_args(1..),
+            Some((name, None)) => arg.value_name(name),
             None => arg.value_name("BOOL").num_args(0..=1).default_missing_value("True"),
         }
     }
@@ -335,11 +292,12 @@ impl FromArgMatches for ReferenceFlags {
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        for row in TABLE {
-            let value = matches
-                .try_get_one::<String>(row.flag)
+        for row in rows() {
+            let values = matches
+                .try_get_many::<String>(row.flag)
                 .map_err(|error| clap::Error::raw(ErrorKind::UnknownArgument, error))?;
-            self.given.extend(value.map(|value| (row, value.clone())));
+            let value = values.map(|values| values.map(String::as_str).collect::<Vec<_>>().join(" "));
+            self.given.extend(value.map(|value| (row, value)));
         }
         Ok(())
     }
@@ -347,7 +305,7 @@ impl FromArgMatches for ReferenceFlags {
 
 impl Args for ReferenceFlags {
     fn augment_args(command: Command) -> Command {
-        command.args(TABLE.iter().map(Row::arg))
+        command.args(rows().map(Row::arg))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -360,16 +318,46 @@ mod tests {
     use super::*;
 
     fn answer(flag: &str, value: &str) -> Result<Answer, String> {
-        let row = TABLE.iter().find(|row| row.flag == flag).unwrap();
+        let row = rows().find(|row| row.flag == flag).unwrap();
         row.answer(value).map_err(|refused| format!("{refused}: {}", refused.advice))
     }
 
     #[test]
     fn every_row_has_an_answer_and_a_help() {
-        for row in TABLE {
+        for row in rows() {
             assert!(!row.answers.is_empty() && !row.help.is_empty(), "{row:?}");
             assert!(!row.flag.contains('_'), "{row:?}");
+            let words = row.answers.iter().filter_map(|(values, _)| match values {
+                Words(words) => Some(words),
+                Count | Other => None,
+            });
+            for word in words.copied().flatten() {
+                assert_eq!(*word, word.to_ascii_lowercase(), "words are compared in lower case: {row:?}");
+            }
+            // Any value has an answer, unless the row says what it expects.
+            let last = row.answers.last().map(|(values, _)| values);
+            let takes_all = matches!(last, Some(Other | Count)) || row.value.is_none();
+            assert!(takes_all, "{row:?}");
         }
+    }
+
+    #[test]
+    fn secrets_are_not_said_again() {
+        let row = rows().find(|row| row.flag == "hub-token").unwrap();
+        let flags = ReferenceFlags { given: vec![(row, "hf_secret".to_owned())] };
+        assert_eq!(flags.verdicts().unwrap().notes, ["--hub-token ...: nothing is uploaded"]);
+    }
+
+    #[test]
+    fn several_values_are_one_text() {
+        let command = ReferenceFlags::augment_args(Command::new("x"));
+        let line = ["x", "--fsdp", "full_shard", "auto_wrap", "--local-rank", "-1", "--qlora"];
+        let flags = ReferenceFlags::from_arg_matches(&command.try_get_matches_from(line).unwrap()).unwrap();
+        let refused = flags.verdicts().unwrap_err();
+        assert_eq!(refused.to_string(), "--qlora True is not possible");
+        let given: Vec<(&str, &str)> =
+            flags.given.iter().map(|(row, value)| (row.flag, value.as_str())).collect();
+        assert_eq!(given, [("qlora", "True"), ("local-rank", "-1"), ("fsdp", "full_shard auto_wrap")]);
     }
 
     #[test]
@@ -379,15 +367,15 @@ mod tests {
         for (flag, value) in holds {
             assert!(matches!(answer(flag, value), Ok(Holds(_))), "--{flag} {value}");
         }
-        assert_eq!(answer("save-strategy", "epoch"), Ok(Instead(AT_THE_END)));
+        assert!(matches!(answer("ddp-backend", "ccl"), Ok(Instead(_))));
         let refused = [
             ("use-cpu", "False", "--use-cpu False is not possible: gptjc runs on the CPU only"),
             ("task", "chat", "--task chat is not possible: gptjc has the task `completion` only"),
             ("do-train", "maybe", "--do-train maybe is not possible: give True or False"),
             (
-                "save-total-limit",
+                "per-device-eval-batch-size",
                 "0",
-                "--save-total-limit 0 is not possible: give a whole number of at least 1",
+                "--per-device-eval-batch-size 0 is not possible: give a whole number of at least 1",
             ),
         ];
         for (flag, value, message) in refused {

@@ -6,6 +6,7 @@ use crate::settings::{defaults, overlay};
 use clap::CommandFactory;
 use gptjc_graphs::models::gptj::config;
 use gptjc_graphs::plan::{CompileOptions, Packing, Precision, Target};
+use gptjc_runtime::train::{Cadence, SchedulerKind};
 use std::ffi::OsString;
 
 /// The command of the reference workflow, with a local path for the model.
@@ -29,10 +30,11 @@ fn job(line: &str) -> JobFlags {
     }
 }
 
+const CONFIG: &str = r#"{"model_type": "gptj", "n_layer": 1, "n_embd": 64, "n_head": 4, "rotary_dim": 8,
+    "vocab_size": 512, "n_positions": 2048}"#;
+
 fn options(line: &str) -> Result<CompileOptions, String> {
-    let json = r#"{"model_type": "gptj", "n_layer": 1, "n_embd": 64, "n_head": 4, "rotary_dim": 8,
-        "vocab_size": 512, "n_positions": 2048}"#;
-    let mut options = defaults(config::parse(json).unwrap(), Target::default(), None);
+    let mut options = defaults(config::parse(CONFIG).unwrap(), Target::default(), None);
     overlay(&job(line).compile, &mut options).map_err(|error| error.to_string())?;
     Ok(options)
 }
@@ -55,7 +57,7 @@ fn the_reference_command_parses() {
     assert_eq!(job.compile.window.per_device_train_batch_size, Some(8));
     assert_eq!(job.compile.window.gradient_accumulation_steps, Some(1));
     assert_eq!(job.compile.lora.lora_alpha, Some(54.0));
-    let targets = ["q_proj", "v_proj", "k_proj", "out_proj"].map(str::to_owned);
+    let targets = ["q_proj,v_proj,k_proj,out_proj".to_owned()];
     assert_eq!(job.compile.lora.lora_target_modules.as_deref(), Some(targets.as_slice()));
     assert_eq!(job.data.dataset_name.as_deref(), Some("glue"));
     assert_eq!(job.data.dataset_config_name.as_deref(), Some("mnli"));
@@ -66,12 +68,11 @@ fn the_reference_command_parses() {
     assert_eq!(job.output.output_dir, PathBuf::from("./gptj_peft_finetuned_model"));
     let verdicts = job.reference.verdicts().unwrap();
     let said = |texts: &[String], flag: &str| texts.iter().any(|text| text.starts_with(flag));
-    for flag in ["--do-train", "--peft", "--task", "--use-cpu", "--use-fast-tokenizer", "--save-total-limit"]
-    {
+    for flag in ["--do-train", "--peft", "--task", "--use-cpu", "--use-fast-tokenizer"] {
         assert!(said(&verdicts.notes, flag), "{flag}: {verdicts:?}");
     }
-    assert!(said(&verdicts.warnings, "--save-strategy epoch"), "{verdicts:?}");
-    assert_eq!(verdicts.warnings.len(), 1, "{verdicts:?}");
+    assert!(verdicts.warnings.is_empty(), "{verdicts:?}");
+    assert_eq!((job.checkpoint.cadence(), job.checkpoint.save_total_limit), (Cadence::Epochs, Some(2)));
 }
 
 #[test]
@@ -86,6 +87,20 @@ fn dashes_and_underscores_are_the_same() {
 }
 
 #[test]
+fn the_shell_script_of_the_workflow_means_the_same() {
+    let script = REFERENCE.replace("q_proj,v_proj,k_proj,out_proj", "q_proj v_proj k_proj out_proj");
+    let options = |line: &str| match parse(&format!("finetune {line}")).unwrap().command {
+        Command::Finetune(command) => {
+            let mut options = defaults(config::parse(CONFIG).unwrap(), Target::default(), None);
+            overlay(&command.job.compile, &mut options).unwrap();
+            options
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(options(&script), options(REFERENCE));
+}
+
+#[test]
 fn the_readmes_typo_is_read_as_what_was_meant() {
     assert_eq!(job("--dataset_config_name, mnli").data.dataset_config_name.as_deref(), Some("mnli"));
 }
@@ -97,6 +112,7 @@ fn defaults_are_those_of_the_reference_workflow() {
     assert_eq!((run.learning_rate, run.weight_decay, run.max_grad_norm), (5e-5, 0.0, 1.0));
     assert_eq!((run.adam_beta1, run.adam_beta2, run.adam_epsilon), (0.9, 0.999, 1e-8));
     assert_eq!((run.warmup_steps, run.max_steps, run.seed, run.logging_steps), (0, -1, 42, 500));
+    assert_eq!((run.lr_scheduler_type, run.warmup_ratio), (SchedulerKind::Linear, 0.0));
     assert!(!flags.output.overwrite_output_dir && !flags.data.train_on_inputs);
     let options = options("").unwrap();
     let lora = options.lora.as_ref().unwrap();
@@ -115,6 +131,8 @@ fn flags_become_options() {
     let lora = |line: &str| options(line).unwrap().lora.unwrap();
     assert_eq!(lora("--lora_target_modules q_proj v_proj k_proj").targets, ["q_proj", "k_proj", "v_proj"]);
     assert_eq!(lora("--lora_target_modules v_proj, q_proj --seed 1").targets, ["q_proj", "v_proj"]);
+    assert_eq!(lora("--lora_target_modules .*_proj").described(" "), "q_proj k_proj v_proj out_proj");
+    assert_eq!(lora("--lora_layers 0 --lora_target_modules all-linear").targets.len(), 6);
     assert_eq!(lora("--lora-r 4").rank, 4);
     assert!(lora("--use_rslora").use_rslora);
     assert_eq!(options("--trainable all").unwrap().lora, None);
@@ -127,6 +145,8 @@ fn flags_become_options() {
     assert_eq!(options("--memory_budget 8GiB").unwrap().memory_budget, 8 << 30);
     let step = options("--per_device_train_batch_size 4 --gradient_accumulation_steps 3").unwrap();
     assert_eq!((step.per_device_train_batch_size, step.step_windows), (4, 12));
+    let step = options("--global_batch_size 20").unwrap();
+    assert_eq!((step.per_device_train_batch_size, step.step_windows), (8, 20));
 }
 
 #[test]
@@ -171,16 +191,7 @@ fn help(command: &str) -> String {
 #[test]
 fn help_pages() {
     for command in [
-        "",
-        "compile",
-        "train",
-        "finetune",
-        "inspect",
-        "validate",
-        "generate",
-        "synth",
-        "synth-data",
-        "bench",
+        "", "compile", "train", "finetune", "data", "inspect", "validate", "generate", "synth", "synth-data", "bench",
         "doctor",
     ] {
         let name = if command.is_empty() { "gptjc" } else { command };

@@ -1,8 +1,10 @@
 //! Flags that are chosen when a plan is run.
 
 use super::values;
-use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, ValueEnum};
 use gptjc_runtime::topology::Pretended;
+use gptjc_runtime::train::{Cadence, SchedulerKind};
 use std::path::PathBuf;
 
 /// The optimizer, its schedule and the length of the run.
@@ -12,12 +14,18 @@ pub(crate) struct RunFlags {
     /// Start from this PEFT adapter instead of a new one
     #[arg(long, value_name = "DIR")]
     pub(crate) adapter: Option<PathBuf>,
-    /// Learning rate after the warm-up, from which it falls linearly to 0
+    /// Learning rate after the warm-up, from which it goes on as --lr-scheduler-type says
     #[arg(long, value_name = "X", default_value = "5e-5", value_parser = values::not_negative)]
     pub(crate) learning_rate: f64,
-    /// Optimizer steps of linear warm-up
+    /// How the learning rate goes on after the warm-up, as in Hugging Face's Trainer
+    #[arg(long, value_name = "KIND", default_value = "linear", ignore_case = true, value_parser = schedulers())]
+    pub(crate) lr_scheduler_type: SchedulerKind,
+    /// Optimizer steps of linear warm-up from 0; 0 leaves them to --warmup-ratio
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) warmup_steps: u64,
+    /// Share of the run's optimizer steps that are warm-up, rounded up
+    #[arg(long, value_name = "X", default_value = "0", value_parser = values::share_or_all)]
+    pub(crate) warmup_ratio: f64,
     /// Passes over the data [default: 3, or 1 with --train-tokens]
     #[arg(long, value_name = "X", value_parser = values::positive)]
     pub(crate) num_train_epochs: Option<f64>,
@@ -42,9 +50,16 @@ pub(crate) struct RunFlags {
     /// Seed of new adapters, of dropout and of the order of the data
     #[arg(long, value_name = "N", default_value_t = 42)]
     pub(crate) seed: u64,
+    /// When the log gets an entry
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = When::Steps, ignore_case = true)]
+    pub(crate) logging_strategy: When,
     /// Optimizer steps between entries of the log
     #[arg(long, value_name = "N", default_value = "500", value_parser = values::count)]
     pub(crate) logging_steps: u64,
+    /// Log the first step, whatever else is logged
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "false", default_missing_value = "true",
+        value_parser = values::boolean)]
+    pub(crate) logging_first_step: bool,
     /// Threads; changes no result [default: the cores that this process may use]
     #[arg(long, value_name = "N", value_parser = values::threads)]
     pub(crate) threads: Option<usize>,
@@ -54,6 +69,34 @@ pub(crate) struct RunFlags {
     /// Evaluate after training [default: True if --validation-file is given]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", value_parser = values::boolean)]
     pub(crate) do_eval: Option<bool>,
+}
+
+/// A parser of names of schedules, which `--help` lists.
+fn schedulers() -> impl TypedValueParser<Value = SchedulerKind> {
+    let names = PossibleValuesParser::new(SchedulerKind::ALL.map(SchedulerKind::name));
+    names.try_map(|name| name.to_ascii_lowercase().parse::<SchedulerKind>())
+}
+
+/// When something happens in a run; the words are those of Hugging Face's Trainer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum When {
+    /// Not at all
+    No,
+    /// Every so many optimizer steps
+    Steps,
+    /// At the end of each epoch
+    Epoch,
+}
+
+impl When {
+    /// The cadence, `steps` optimizer steps long if it goes by steps.
+    pub(crate) fn cadence(self, steps: u64) -> Cadence {
+        match self {
+            Self::No => Cadence::Never,
+            Self::Steps => Cadence::Steps(steps),
+            Self::Epoch => Cadence::Epochs,
+        }
+    }
 }
 
 /// What a run writes.

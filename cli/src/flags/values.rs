@@ -71,6 +71,14 @@ pub(crate) fn share(text: &str) -> Result<f64, String> {
     }
 }
 
+/// A number of at least 0 and at most 1.
+pub(crate) fn share_or_all(text: &str) -> Result<f64, String> {
+    match not_negative(text) {
+        Ok(number) if number <= 1.0 => Ok(number),
+        _ => Err("expected a number of at least 0 and at most 1".to_owned()),
+    }
+}
+
 /// A number above 0 and at most 1.
 pub(crate) fn share_of_all(text: &str) -> Result<f64, String> {
     match not_negative(text) {
@@ -163,6 +171,8 @@ mod tests {
         assert!(share("1").is_err());
         assert!(share_of_all("0").is_err() && share_of_all("1.1").is_err());
         assert_eq!(share_of_all("1"), Ok(1.0));
+        assert!(share_or_all("-0.1").is_err() && share_or_all("1.1").is_err());
+        assert_eq!((share_or_all("0"), share_or_all("1")), (Ok(0.0), Ok(1.0)));
         assert!(count("0").is_err() && count("-3").is_err() && count("99999999999").is_err());
     }
 

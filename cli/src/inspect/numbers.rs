@@ -26,22 +26,22 @@ fn scaled(value: f64, units: &[&str]) -> String {
 }
 
 /// A number of floating-point operations.
-pub(super) fn flops(value: f64) -> String {
+pub(crate) fn flops(value: f64) -> String {
     scaled(value, &["FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP"])
 }
 
 /// Floating-point operations a second.
-pub(super) fn flops_per_second(value: f64) -> String {
+pub(crate) fn flops_per_second(value: f64) -> String {
     scaled(value, &["FLOP/s", "kFLOP/s", "MFLOP/s", "GFLOP/s", "TFLOP/s", "PFLOP/s"])
 }
 
 /// Bytes a second, in powers of a thousand, as data sheets have them.
-pub(super) fn bytes_per_second(value: f64) -> String {
+pub(crate) fn bytes_per_second(value: f64) -> String {
     scaled(value, &["B/s", "kB/s", "MB/s", "GB/s", "TB/s"])
 }
 
 /// A number of elements.
-pub(super) fn quantity(value: u64) -> String {
+pub(crate) fn quantity(value: u64) -> String {
     match value {
         0..1_000_000 => thousands(value),
         1_000_000..1_000_000_000 => format!("{:.1} M", value as f64 / 1e6),
@@ -50,7 +50,7 @@ pub(super) fn quantity(value: u64) -> String {
 }
 
 /// A time.
-pub(super) fn seconds(value: f64) -> String {
+pub(crate) fn seconds(value: f64) -> String {
     match value {
         zero if zero <= 0.0 => "0 s".to_owned(),
         small if small < 1e-3 => format!("{} µs", significant(small * 1e6)),
@@ -63,7 +63,7 @@ pub(super) fn seconds(value: f64) -> String {
 }
 
 /// A share, in percent.
-pub(super) fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     match share * 100.0 {
         0.0 => "0 %".to_owned(),
         little if little < 0.05 => "<0.1 %".to_owned(),
@@ -72,7 +72,7 @@ pub(super) fn percent(share: f64) -> String {
 }
 
 /// A number with its thousands apart.
-pub(super) fn thousands(value: u64) -> String {
+pub(crate) fn thousands(value: u64) -> String {
     let digits = value.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
@@ -85,7 +85,7 @@ pub(super) fn thousands(value: u64) -> String {
 }
 
 /// `text` with every `<number> bytes` and `<number> flops` as people read it.
-pub(super) fn humane(text: &str) -> String {
+pub(crate) fn humane(text: &str) -> String {
     let words: Vec<&str> = text.split(' ').collect();
     let mut out: Vec<String> = Vec::with_capacity(words.len());
     let mut index = 0;

@@ -112,7 +112,7 @@ fn head(plan: &PlanFacts, out: &mut String) -> fmt::Result {
             lora.alpha,
             if lora.use_rslora { " (rsLoRA)" } else { "" },
             lora.dropout,
-            lora.targets.join(",")
+            lora.described
         )?,
         None => writeln!(out, "  trainable        all parameters")?,
     }

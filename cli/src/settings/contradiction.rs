@@ -72,7 +72,7 @@ impl Comparison {
         self.add("--lora-rank", typed.rank, settled.rank);
         self.add("--lora-alpha", typed.alpha, settled.alpha);
         self.add("--lora-dropout", typed.dropout, settled.dropout);
-        self.add("--lora-target-modules", typed.targets.join(","), settled.targets.join(","));
+        self.add("--lora-target-modules", typed.described(","), settled.described(","));
         self.add("--use-rslora", typed.use_rslora, settled.use_rslora);
     }
 
@@ -95,7 +95,7 @@ pub(crate) fn against_plan(
 ) -> Result<StepShape, CliError> {
     let settled = &plan.options;
     // Batch and accumulation are chosen when a plan is run, up to a bound; the rest of `flags` is compared.
-    let step = StepShape::new(&flags.window, settled);
+    let step = StepShape::new(&flags.window, settled)?;
     let mut typed = settled.clone();
     typed.model = model;
     let mut comparison = Comparison::with("plan");
@@ -107,9 +107,15 @@ pub(crate) fn against_plan(
     typed.micro_batch = flags.window.micro_batch.unwrap_or(settled.micro_batch);
     comparison.options(&typed, settled);
     if step.windows() > settled.step_windows {
-        let what = "--per-device-train-batch-size times --gradient-accumulation-steps";
-        let product = format!("{} x {} = {}", step.batch, step.accumulation, step.windows());
-        comparison.add(what, product, format!("at most {}", settled.step_windows));
+        let at_most = format!("at most {}", settled.step_windows);
+        match flags.window.global_batch_size {
+            Some(windows) => comparison.add("--global-batch-size", windows, at_most),
+            None => {
+                let what = "--per-device-train-batch-size times --gradient-accumulation-steps";
+                let product = format!("{} x {} = {}", step.batch, step.accumulation, step.windows());
+                comparison.add(what, product, at_most);
+            }
+        }
     }
     let advice = "give what the plan was compiled for, or compile another: `gptjc compile --from OLD.plan FLAGS -o NEW.plan`";
     comparison.finish(path, advice)?;

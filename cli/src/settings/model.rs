@@ -13,26 +13,7 @@ pub(crate) fn model_dir(flags: &ModelFlags) -> Result<&Path, CliError> {
     if path.is_dir() {
         return Ok(path);
     }
-    let advice = match hub_name(path) {
-        Some(name) => format!(
-            "gptjc never opens the network; download the model with\n\
-             hf download {name} --local-dir {0}\nand give --model {0}",
-            name.rsplit('/').next().unwrap_or(name)
-        ),
-        None => "give the directory with config.json and the weights".to_owned(),
-    };
-    Err(CliError::ModelNotFound { path: path.to_owned(), advice })
-}
-
-/// `owner/name`, as the hub names models.
-fn hub_name(path: &Path) -> Option<&str> {
-    let name = path.to_str()?;
-    let (owner, model) = name.split_once('/')?;
-    let word = |part: &str| {
-        part.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
-    };
-    (word(owner) && word(model)).then_some(name)
+    Err(CliError::ModelNotFound { path: path.to_owned() })
 }
 
 /// The model's dimensions: of `--config-name`, or of config.json in the model directory.
@@ -60,17 +41,4 @@ pub(crate) fn read_plan_options(path: &Path) -> Result<CompileOptions, CliError>
 fn decode_file<T>(path: &Path, decode: fn(&[u8]) -> Result<T, ArtifactError>) -> Result<T, CliError> {
     let bytes = std::fs::read(path).map_err(|source| CliError::Read { path: path.to_owned(), source })?;
     decode(&bytes).map_err(|source| CliError::Plan { path: path.to_owned(), source: source.into() })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_the_hub_are_told_from_paths() {
-        assert_eq!(hub_name(Path::new("EleutherAI/gpt-j-6b")), Some("EleutherAI/gpt-j-6b"));
-        for path in ["/models/gptj", "./gptj", "../a/b", "gptj", "a/b/c"] {
-            assert_eq!(hub_name(Path::new(path)), None, "{path}");
-        }
-    }
 }

@@ -1,30 +1,58 @@
 //! Typed flags over what holds without them.
 
-use super::target;
+use super::{lora, target};
 use crate::error::CliError;
-use crate::flags::compile::{ACCUMULATION, ALPHA, BATCH, DROPOUT, RANK, SEQUENCE, TARGETS};
+use crate::flags::compile::{ACCUMULATION, BATCH, SEQUENCE};
 use crate::flags::{CompileFlags, LoraFlags, ModelFlags, WindowFlags};
-use gptjc_graphs::models::gptj::names::Projection;
-use gptjc_graphs::plan::{CompileOptions, LoraOptions, ModelConfig, Packing, Precision, Target, Trainable};
+use gptjc_graphs::plan::{CompileOptions, ModelConfig, Packing, Precision, Target, Trainable};
 use gptjc_runtime::adapter::Adapter;
 
 /// The windows of an optimizer step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StepShape {
-    /// Windows of a batch.
+    /// Windows of a batch: what the data are counted in.
     pub(crate) batch: u64,
     /// Batches of a step.
     pub(crate) accumulation: u64,
+    /// Windows that are computed at a time at most.
+    pub(crate) most_at_a_time: u64,
 }
 
 impl StepShape {
     /// What `flags` say, and otherwise what `options` were made for.
-    pub(crate) fn new(flags: &WindowFlags, options: &CompileOptions) -> Self {
+    ///
+    /// A step of `--global-batch-size` windows is a batch of that many, if nothing is said of batches: gradients are
+    /// summed window by window, so that it need not be a multiple of what is computed at a time.
+    ///
+    /// # Errors
+    /// [`CliError::Usage`] if the three flags contradict each other.
+    pub(crate) fn new(flags: &WindowFlags, options: &CompileOptions) -> Result<Self, CliError> {
         let old = options.per_device_train_batch_size.max(1);
-        Self {
-            batch: flags.per_device_train_batch_size.unwrap_or(old),
-            accumulation: flags.gradient_accumulation_steps.unwrap_or((options.step_windows / old).max(1)),
-        }
+        let typed = (flags.per_device_train_batch_size, flags.gradient_accumulation_steps);
+        let (batch, accumulation) = match (flags.global_batch_size, typed) {
+            (None, (batch, accumulation)) => {
+                (batch.unwrap_or(old), accumulation.unwrap_or_else(|| (options.step_windows / old).max(1)))
+            }
+            (Some(windows), (None, None)) => {
+                return Ok(Self { batch: windows, accumulation: 1, most_at_a_time: windows.min(old) });
+            }
+            (Some(windows), (Some(batch), None)) => (batch, parts(windows, BATCH_FLAG, batch)?),
+            (Some(windows), (None, Some(steps))) => (parts(windows, ACCUMULATION_FLAG, steps)?, steps),
+            (Some(windows), (Some(batch), Some(steps))) if windows == batch.saturating_mul(steps) => {
+                (batch, steps)
+            }
+            (Some(windows), (Some(batch), Some(steps))) => {
+                return Err(CliError::Usage {
+                    what: format!(
+                        "--global-batch-size {windows} contradicts {BATCH_FLAG} {batch} times {ACCUMULATION_FLAG} \
+                         {steps}, which is {}",
+                        batch.saturating_mul(steps)
+                    ),
+                    advice: "give two of the three".to_owned(),
+                });
+            }
+        };
+        Ok(Self { batch, accumulation, most_at_a_time: batch })
     }
 
     /// Windows of a step.
@@ -33,11 +61,30 @@ impl StepShape {
     }
 }
 
+const BATCH_FLAG: &str = "--per-device-train-batch-size";
+const ACCUMULATION_FLAG: &str = "--gradient-accumulation-steps";
+
+/// The parts of `size` that `windows` are.
+fn parts(windows: u64, flag: &str, size: u64) -> Result<u64, CliError> {
+    if windows.is_multiple_of(size) {
+        return Ok(windows / size);
+    }
+    Err(CliError::Usage {
+        what: format!("--global-batch-size {windows} contradicts {flag} {size}, of which it is no multiple"),
+        advice: format!(
+            "give a multiple of {size}, or leave {flag} out: a step may have any number of windows"
+        ),
+    })
+}
+
 /// What is compiled when no flag is given: the settings of `adapter`, if there is one, and the documented defaults.
 pub(crate) fn defaults(model: ModelConfig, target: Target, adapter: Option<&Adapter>) -> CompileOptions {
     CompileOptions {
         model,
-        lora: Some(adapter.map_or_else(default_lora, lora_of)),
+        lora: Some(match adapter {
+            Some(adapter) => lora::lora_of(adapter, model.n_layer),
+            None => lora::default_lora(model.n_layer),
+        }),
         precision: Precision::Bf16.into(),
         packing: Packing::Concat.into(),
         max_seq_length: SEQUENCE.min(model.n_positions),
@@ -49,28 +96,6 @@ pub(crate) fn defaults(model: ModelConfig, target: Target, adapter: Option<&Adap
         // A plan that trains does not decode.
         decode_sequences: 0,
         decode_slots: 0,
-    }
-}
-
-fn default_lora() -> LoraOptions {
-    LoraOptions {
-        rank: RANK,
-        alpha: ALPHA,
-        dropout: DROPOUT,
-        targets: in_model_order(&TARGETS.map(str::to_owned)),
-        use_rslora: false,
-    }
-}
-
-/// The settings of an adapter; its tensors say which modules it is on.
-fn lora_of(adapter: &Adapter) -> LoraOptions {
-    let targets: Vec<String> = adapter.target_names().into_iter().map(str::to_owned).collect();
-    LoraOptions {
-        rank: adapter.config.r as u64,
-        alpha: adapter.config.lora_alpha,
-        dropout: adapter.config.lora_dropout,
-        targets: in_model_order(&targets),
-        use_rslora: adapter.config.use_rslora,
     }
 }
 
@@ -87,15 +112,16 @@ pub(crate) fn overlay(flags: &CompileFlags, options: &mut CompileOptions) -> Res
         options.lora = None;
     }
     if flags.model.trainable == Some(Trainable::Lora) {
-        options.lora.get_or_insert_with(default_lora);
+        let n_layer = options.model.n_layer;
+        options.lora.get_or_insert_with(|| lora::default_lora(n_layer));
     }
     overlay_lora(&flags.lora, options)
 }
 
 fn overlay_windows(flags: &WindowFlags, options: &mut CompileOptions) -> Result<(), CliError> {
-    let step = StepShape::new(flags, options);
+    let step = StepShape::new(flags, options)?;
     let before = (options.step_windows, options.max_seq_length, options.memory_budget);
-    options.per_device_train_batch_size = step.batch;
+    options.per_device_train_batch_size = step.most_at_a_time;
     options.step_windows = step.windows();
     options.max_seq_length = flags.max_seq_length.unwrap_or(options.max_seq_length);
     options.memory_budget = flags.memory_budget.unwrap_or(options.memory_budget);
@@ -123,14 +149,7 @@ fn overlay_lora(flags: &LoraFlags, options: &mut CompileOptions) -> Result<(), C
             None => Ok(()),
         };
     };
-    lora.rank = flags.lora_rank.unwrap_or(lora.rank);
-    lora.alpha = flags.lora_alpha.unwrap_or(lora.alpha);
-    lora.dropout = flags.lora_dropout.unwrap_or(lora.dropout);
-    lora.use_rslora = flags.use_rslora.unwrap_or(lora.use_rslora);
-    if let Some(targets) = &flags.lora_target_modules {
-        lora.targets = in_model_order(targets);
-    }
-    Ok(())
+    lora::overlay(flags, lora, options.model.n_layer)
 }
 
 /// `--precision`, or what `--bf16` says of it.
@@ -146,7 +165,7 @@ fn precision(flags: &ModelFlags) -> Result<Option<Precision>, CliError> {
 }
 
 /// `--packing`, or what `--dataset-concatenation` says of it.
-fn packing(flags: &WindowFlags) -> Result<Option<Packing>, CliError> {
+pub(crate) fn packing(flags: &WindowFlags) -> Result<Option<Packing>, CliError> {
     match (flags.packing, flags.dataset_concatenation) {
         (Some(packing), Some(joined)) if joined != (packing == Packing::Concat) => Err(CliError::Flags {
             first: format!("--packing {packing}"),
@@ -157,40 +176,6 @@ fn packing(flags: &WindowFlags) -> Result<Option<Packing>, CliError> {
     }
 }
 
-/// Names of projections in the model's order, each once, then those that no model has.
-pub(crate) fn in_model_order(typed: &[String]) -> Vec<String> {
-    let mut names: Vec<&str> =
-        typed.iter().flat_map(|name| name.split_whitespace()).filter(|name| !name.is_empty()).collect();
-    let known = Projection::ALL.map(Projection::name);
-    if names.contains(&"all-linear") {
-        names.retain(|&name| name != "all-linear");
-        names.extend(known);
-    }
-    let mut ordered: Vec<String> = Vec::with_capacity(names.len());
-    let unknown = names.iter().copied().filter(|name| !known.contains(name));
-    for name in known.into_iter().filter(|name| names.contains(name)).chain(unknown) {
-        if !ordered.iter().any(|other| other == name) {
-            ordered.push(name.to_owned());
-        }
-    }
-    ordered
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn targets_stand_in_the_models_order() {
-        let order =
-            |names: &[&str]| in_model_order(&names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>());
-        assert_eq!(
-            order(&["q_proj", "v_proj", "k_proj", "out_proj"]),
-            ["q_proj", "k_proj", "v_proj", "out_proj"]
-        );
-        assert_eq!(order(&["v_proj q_proj", "", "v_proj"]), ["q_proj", "v_proj"]);
-        assert_eq!(order(&["all-linear"]), ["q_proj", "k_proj", "v_proj", "out_proj", "fc_in", "fc_out"]);
-        assert_eq!(order(&["c_attn", "fc_out"]), ["fc_out", "c_attn"]);
-        assert!(order(&[""]).is_empty());
-    }
-}
+#[path = "options_tests.rs"]
+mod tests;

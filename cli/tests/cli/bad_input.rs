@@ -49,7 +49,7 @@ fn missing_files() {
     expect(&refusal_on_tokens(&none, "", &[]), &["there is no model directory", "none`"]);
     expect(
         &refusal_on_tokens(Path::new("EleutherAI/gpt-j-6b"), "", &[]),
-        &["never opens the network", "hf download EleutherAI/gpt-j-6b --local-dir gpt-j-6b"],
+        &["never opens the network", "hf download EleutherAI/gpt-j-6b --include"],
     );
     expect(&refusal(&model, "--train-tokens {none}", &[("none", &none)]), &["none`", "No such file"]);
     expect(&refusal(&model, "--train-file {none}", &[("none", &none)]), &["/none", "No such file"]);
@@ -159,7 +159,7 @@ fn options_that_the_model_cannot_have() {
     let model = golden("plain/model");
     expect(
         &refusal_on_tokens(&model, "--lora-target-modules c_attn", &[]),
-        &["cannot compile a plan", "`c_attn` is no projection of a GPT-J block", "q_proj, k_proj, v_proj"],
+        &["--lora-target-modules c_attn matches no module of the model", "q_proj, k_proj, v_proj"],
     );
     expect(
         &refusal_on_tokens(&model, "--max-seq-length 257", &[]),
@@ -235,7 +235,7 @@ fn rows_of_text() {
             format!("{row}\n{}", row.replace("label", "lable")),
             vec!["line 2", "no field `gold_label` (or `label`)"],
         ),
-        (row.replace('0', "-1"), vec!["no row to train on", "1 rows without a label"]),
+        (row.replace('0', "-1"), vec!["no row to train on", "1 row without a label"]),
         // The golden model has another vocabulary than the tokenizer.
         (format!("{row}\n"), vec!["cannot make windows", "not in the vocabulary of 512"]),
     ];

@@ -37,7 +37,7 @@ fn rows_that_cannot_be_read() {
         &refused("{\"premise\": \"P\"}\n"),
         &["bad.jsonl, line 1: no field `sentence2`", "found `premise`"],
     );
-    expect(&refused(""), &["bad.jsonl is empty", "expected one JSON object a line"]);
+    expect(&refused(""), &["bad.jsonl is empty", "it has no row"]);
     expect(&refused("\n\n"), &["bad.jsonl is empty"]);
     expect(&refusal(&tiny, &tiny.path("none"), "--model {model}"), &["none", "No such file"]);
 }

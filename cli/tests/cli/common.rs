@@ -37,7 +37,9 @@ impl Run {
 
 /// Runs `gptjc` with `arguments` in `directory`.
 pub(crate) fn gptjc_in(directory: &Path, arguments: &[impl AsRef<OsStr>]) -> Run {
-    run(Command::new(env!("CARGO_BIN_EXE_gptjc")).args(arguments).current_dir(directory))
+    // Models of whoever runs the tests are none of theirs.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gptjc"));
+    run(command.args(arguments).current_dir(directory).env("HF_HUB_CACHE", "/nonexistent"))
 }
 
 /// Runs `gptjc` with `arguments` and no environment but `variables`.
@@ -99,4 +101,15 @@ pub(crate) fn safetensors(header: &serde_json::Value, data: &[u8]) -> Vec<u8> {
     bytes.extend_from_slice(header.as_bytes());
     bytes.extend_from_slice(data);
     bytes
+}
+
+/// Writes the safetensors file `from` as `to`, with the bytes of the tensor `name` edited.
+pub(crate) fn edit_tensor(from: &Path, to: &Path, name: &str, edit: impl FnOnce(&mut [u8])) {
+    let mut bytes = fs::read(from).unwrap();
+    let data = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: serde_json::Value = serde_json::from_slice(&bytes[8..data]).unwrap();
+    let [start, end] =
+        [0, 1].map(|index| data + header[name]["data_offsets"][index].as_u64().unwrap() as usize);
+    edit(&mut bytes[start..end]);
+    fs::write(to, bytes).unwrap();
 }

@@ -70,18 +70,36 @@ fn write_data(directory: &Path) {
     fs::write(directory.join("validation_matched.jsonl"), rows(3)).unwrap();
 }
 
-#[test]
-fn the_reference_command_runs_as_it_stands() {
+/// A directory with all that the command names.
+fn prepared() -> TempDir {
     let directory = TempDir::new().unwrap();
     write_model(&directory.path().join("model"));
     write_data(&directory.path().join("data"));
     fs::write(directory.path().join("config.json"), config().to_string()).unwrap();
+    directory
+}
+
+#[test]
+fn a_step_may_have_any_number_of_windows() {
+    let directory = prepared();
+    let command = COMMAND
+        .replace("--per_device_train_batch_size 8 ", "--global_batch_size 3 ")
+        .replace("--gradient_accumulation_steps 1 ", "")
+        .replace("--num_train_epochs 3", "--num_train_epochs 1");
+    let run = gptjc_in(directory.path(), &command.split_whitespace().collect::<Vec<_>>()).ok();
+    // Four windows are a step of three and one of what is left.
+    assert!(run.out.contains("step 2/2  epoch 1.00  loss "), "{}", run.out);
+    assert!(run.out.contains("micro-batches of 3 window(s)"), "{}", run.out);
+}
+
+#[test]
+fn the_reference_command_runs_as_it_stands() {
+    let directory = prepared();
     let run = gptjc_in(directory.path(), &COMMAND.split_whitespace().collect::<Vec<_>>()).ok();
     let said = [
         "warning: `--dataset_config_name,` is read as `--dataset_config_name`",
-        "warning: --save-strategy epoch: the result is written once, when training is done",
         "note: --use-cpu True: gptjc runs on the CPU",
-        "train.jsonl: skipped 1 rows without a label",
+        "train.jsonl: skipped 1 row without a label",
         "12 examples, 4 windows, 192 tokens",
     ];
     for text in said {
@@ -96,10 +114,13 @@ fn the_reference_command_runs_as_it_stands() {
     let read = |name: &str| -> Value { serde_json::from_slice(&fs::read(out.join(name)).unwrap()).unwrap() };
     let adapter = read("adapter_config.json");
     assert_eq!((adapter["lora_alpha"].as_f64(), adapter["lora_dropout"].as_f64()), (Some(54.0), Some(0.05)));
+    let checkpoints: Vec<bool> =
+        (1..=3).map(|step| out.join(format!("checkpoint-{step}")).is_dir()).collect();
+    assert_eq!(checkpoints, [false, true, true], "an epoch is a step, and two stay");
     let state = read("trainer_state.json");
     let log = state["log_history"].as_array().unwrap();
-    assert_eq!(log.len(), 4, "three steps and one evaluation: {log:?}");
-    let loss = log[3]["eval_loss"].as_f64().unwrap();
+    assert_eq!(log.len(), 5, "three steps, the closing entry and one evaluation: {log:?}");
+    let loss = log[4]["eval_loss"].as_f64().unwrap();
     // A model that knows nothing is about as good as chance over the vocabulary.
     assert!((loss - 50400f64.ln()).abs() < 0.5, "{loss}");
 }

@@ -2,7 +2,7 @@
 
 use gptjc_graphs::plan::{CompileOptions, LoraOptions, Memory, ModelConfig, Plan, Target};
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The plan's file, the model, the options, the target.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -61,6 +61,12 @@ pub struct LoraFacts {
     pub dropout: f64,
     /// Projections with an adapter.
     pub targets: Vec<String>,
+    /// Layers of the projections that have adapters in some layers only.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub only_in: BTreeMap<String, Vec<u64>>,
+    /// Projections and layers for people.
+    #[serde(skip)]
+    pub described: String,
 }
 
 /// Options besides model, adapters and target.
@@ -198,6 +204,8 @@ fn lora(lora: &LoraOptions) -> LoraFacts {
         use_rslora: lora.use_rslora,
         dropout: lora.dropout,
         targets: lora.targets.clone(),
+        only_in: lora.only_in.iter().map(|only| (only.target.clone(), only.layers.clone())).collect(),
+        described: lora.described(", "),
     }
 }
 

@@ -18,7 +18,8 @@ fn plan() -> Plan {
         layer_norm_epsilon: 1e-5,
     };
     let targets = vec!["q_proj".to_owned(), "v_proj".to_owned()];
-    let lora = LoraOptions { rank: 2, alpha: 4.0, dropout: 0.05, targets, use_rslora: false };
+    let lora =
+        LoraOptions { rank: 2, alpha: 4.0, dropout: 0.05, targets, use_rslora: false, only_in: Vec::new() };
     let options = CompileOptions {
         model,
         lora: Some(lora),

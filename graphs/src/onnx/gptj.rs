@@ -12,6 +12,8 @@
 use super::builder::{BuildError, Dim, ModelBuilder, Value};
 use super::recipe::{ElementType, Initializer, OnnxModel, Recipe, Source};
 use super::rotary_table::RotaryTable;
+use crate::models::gptj::sites::Site;
+use std::collections::BTreeSet;
 
 const BATCH: Dim<'static> = Dim::Named("batch_size");
 const SEQUENCE: Dim<'static> = Dim::Named("sequence_length");
@@ -72,8 +74,8 @@ impl GptjShape {
 pub struct LoraMerge {
     /// `lora_alpha / r`, or `lora_alpha / sqrt(r)` for rsLoRA.
     pub scaling: f64,
-    /// Last parts of the adapted modules' names, such as `q_proj`.
-    pub targets: Vec<String>,
+    /// The adapted modules, such as `transformer.h.0.attn.q_proj`.
+    pub modules: BTreeSet<String>,
 }
 
 /// How weights are stored.
@@ -113,18 +115,21 @@ pub enum GptjError {
     /// Matrices cannot be stored so.
     #[error("matrices cannot be stored as {}; expected float, float16 or bfloat16", .0.name())]
     Storage(ElementType),
-    /// No module has the name of a target.
+    /// An adapter on a module that is not there.
     #[error(
-        "LoRA target `{0}` is no module of GPT-J; expected q_proj, k_proj, v_proj, out_proj, fc_in or fc_out"
+        "the adapted module `{module}` is none of this GPT-J; expected q_proj, k_proj, v_proj, out_proj, fc_in or fc_out of \
+         {n_layer} layers, as in `transformer.h.0.attn.q_proj`"
     )]
-    Target(String),
+    Module {
+        /// The module.
+        module: String,
+        /// Layers of the model.
+        n_layer: usize,
+    },
     /// The graph itself is wrong.
     #[error(transparent)]
     Build(#[from] BuildError),
 }
-
-/// Names of a block's matrices that an adapter can change.
-const TARGETS: [&str; 6] = ["q_proj", "k_proj", "v_proj", "out_proj", "fc_in", "fc_out"];
 
 /// The inference graph of a GPT-J of this shape.
 ///
@@ -135,9 +140,10 @@ pub fn inference_model(shape: &GptjShape, options: &ExportOptions) -> Result<Onn
     if !matches!(options.matrices, ElementType::F32 | ElementType::F16 | ElementType::Bf16) {
         return Err(GptjError::Storage(options.matrices));
     }
-    let targets = options.lora.iter().flat_map(|lora| &lora.targets);
-    if let Some(unknown) = targets.into_iter().find(|target| !TARGETS.contains(&target.as_str())) {
-        return Err(GptjError::Target(unknown.clone()));
+    let is_unknown =
+        |module: &&String| Site::of_module(module).is_none_or(|site| site.layer >= shape.n_layer as u64);
+    if let Some(module) = options.lora.iter().flat_map(|lora| &lora.modules).find(is_unknown) {
+        return Err(GptjError::Module { module: module.clone(), n_layer: shape.n_layer });
     }
     let mut gptj = Gptj { shape, options, graph: ModelBuilder::new("gptj") };
     gptj.model();
@@ -372,9 +378,8 @@ impl Gptj<'_> {
 
     fn source(&self, module: &str) -> Source {
         let base = format!("{module}.weight");
-        let last = module.rsplit('.').next().unwrap_or(module);
         match &self.options.lora {
-            Some(lora) if lora.targets.iter().any(|target| target == last) => Source::LoraMerged {
+            Some(lora) if lora.modules.contains(module) => Source::LoraMerged {
                 base,
                 a: format!("base_model.model.{module}.lora_A.weight"),
                 b: format!("base_model.model.{module}.lora_B.weight"),

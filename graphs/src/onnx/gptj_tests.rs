@@ -94,7 +94,8 @@ fn nodes_are_named_after_modules_and_weights_after_parameters() {
 
 #[test]
 fn targets_become_merge_recipes_and_others_are_read() {
-    let lora = LoraMerge { scaling: 6.75, targets: vec!["q_proj".into(), "fc_in".into()] };
+    let modules = ["transformer.h.1.attn.q_proj", "transformer.h.0.mlp.fc_in"].map(str::to_owned).into();
+    let lora = LoraMerge { scaling: 6.75, modules };
     let model = inference_model(&shape(), &ExportOptions { lora: Some(lora), ..options() }).unwrap();
     let find = |name: &str| {
         let found = model.initializers.iter().find(|placed| placed.initializer.name == name);
@@ -116,8 +117,9 @@ fn targets_become_merge_recipes_and_others_are_read() {
     let inner = find("transformer.h.0.mlp.fc_in.weight");
     assert!(matches!(inner.recipe.source, Source::LoraMerged { .. }));
     assert_eq!((&inner.shape, inner.source_shape()), (&vec![64, 256], vec![256, 64]));
-    let read = find("transformer.h.0.attn.v_proj.weight");
-    assert_eq!(read.recipe.source, Source::Tensor("transformer.h.0.attn.v_proj.weight".into()));
+    for name in ["transformer.h.0.attn.v_proj.weight", "transformer.h.0.attn.q_proj.weight"] {
+        assert_eq!(find(name).recipe.source, Source::Tensor(name.into()));
+    }
 }
 
 #[test]
@@ -146,9 +148,11 @@ fn what_is_no_gptj_is_refused() {
     assert_eq!(refused(&|s| s.n_head = 3), heads);
     let rotary = "`rotary_dim` is 18; expected an even number of at most 16, the lanes of a head";
     assert_eq!(refused(&|s| s.rotary_dim = 18), rotary);
-    let lora = LoraMerge { scaling: 1.0, targets: vec!["c_attn".into()] };
-    let error = inference_model(&shape(), &ExportOptions { lora: Some(lora), ..options() }).unwrap_err();
-    assert_eq!(error, GptjError::Target("c_attn".into()));
+    for module in ["transformer.h.0.attn.c_attn", "transformer.h.2.attn.q_proj", "q_proj"] {
+        let lora = LoraMerge { scaling: 1.0, modules: [module.to_owned()].into() };
+        let error = inference_model(&shape(), &ExportOptions { lora: Some(lora), ..options() }).unwrap_err();
+        assert_eq!(error, GptjError::Module { module: module.to_owned(), n_layer: 2 });
+    }
     let error =
         inference_model(&shape(), &ExportOptions { matrices: ElementType::I64, lora: None }).unwrap_err();
     assert_eq!(error.to_string(), "matrices cannot be stored as int64; expected float, float16 or bfloat16");

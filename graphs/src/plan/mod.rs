@@ -11,6 +11,7 @@ mod buffer;
 mod isa;
 mod options;
 mod prediction;
+pub mod state;
 mod step;
 mod stream;
 mod target;
@@ -20,7 +21,9 @@ pub mod verify;
 
 pub use buffer::{Buffer, Dimension, Memory, UnknownKind};
 pub use isa::Isa;
-pub use options::{CompileOptions, LoraOptions, ModelConfig, Packing, Precision, Trainable};
+pub use options::{
+    CompileOptions, LoraOptions, ModelConfig, Packing, Precision, TargetLayers, Trainable, ranges,
+};
 pub use prediction::Prediction;
 pub use step::{Attribute, EntryPoint, KernelId, Load, Partition, Step, attribute};
 pub use target::Target;

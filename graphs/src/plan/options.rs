@@ -110,6 +110,17 @@ word_enum! {
     }
 }
 
+/// The layers of a target that has adapters in some layers only.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct TargetLayers {
+    /// Name of the projection: one of [`LoraOptions::targets`].
+    #[prost(string, tag = "1")]
+    pub target: String,
+    /// The layers with an adapter, ascending.
+    #[prost(uint64, repeated, tag = "2")]
+    pub layers: Vec<u64>,
+}
+
 /// The adapters of a plan.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct LoraOptions {
@@ -128,6 +139,10 @@ pub struct LoraOptions {
     /// Scale by `alpha / sqrt(r)`.
     #[prost(bool, tag = "5")]
     pub use_rslora: bool,
+    /// Layers of the targets that are in some layers only, in the order of `targets`: a target that is not here is in all,
+    /// as every target was before there was this list.
+    #[prost(message, repeated, tag = "6")]
+    pub only_in: Vec<TargetLayers>,
 }
 
 impl LoraOptions {
@@ -136,6 +151,36 @@ impl LoraOptions {
         let rank = self.rank as f64;
         self.alpha / if self.use_rslora { rank.sqrt() } else { rank }
     }
+
+    /// The layers in which `target` has an adapter, if those are not all.
+    pub fn layers_of(&self, target: &str) -> Option<&[u64]> {
+        self.only_in.iter().find(|only| only.target == target).map(|only| only.layers.as_slice())
+    }
+
+    /// True if the projection `target` of `layer` has an adapter.
+    pub fn is_on(&self, target: &str, layer: u64) -> bool {
+        self.targets.iter().any(|name| name == target)
+            && self.layers_of(target).is_none_or(|layers| layers.contains(&layer))
+    }
+
+    /// The targets for people, with the layers of those that are not in all: `q_proj (layers 0-3,7), v_proj`.
+    pub fn described(&self, separator: &str) -> String {
+        let one = |target: &String| match self.layers_of(target) {
+            Some(layers) => format!("{target} (layers {})", ranges(layers)),
+            None => target.clone(),
+        };
+        self.targets.iter().map(one).collect::<Vec<_>>().join(separator)
+    }
+}
+
+/// Ascending numbers for people, with runs drawn together: `0-3,7`.
+pub fn ranges(numbers: &[u64]) -> String {
+    let runs = numbers.chunk_by(|a, b| a.checked_add(1) == Some(*b));
+    let run = |run: &[u64]| match run {
+        [first, .., last] => format!("{first}-{last}"),
+        _ => run.iter().map(u64::to_string).collect(),
+    };
+    runs.map(run).collect::<Vec<_>>().join(",")
 }
 
 /// Everything that is bound at compile time; the plan keeps it, so that it can be renewed.

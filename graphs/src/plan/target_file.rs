@@ -78,6 +78,8 @@ const KEYS: [&str; 14] = [
 
 /// Most cores, sockets and so on: more are a slip of the pen.
 const MOST: u32 = 1 << 16;
+/// The longest description, in bytes: twenty times what all keys take.
+const LONGEST: usize = 16 << 10;
 
 /// Reads a machine description; `file` is what errors call it.
 ///
@@ -147,10 +149,13 @@ struct Reader<'f> {
 
 impl<'f> Reader<'f> {
     fn new(file: &'f str, text: &str) -> Result<Self, TargetFileError> {
-        let table: Table = text.parse().map_err(|error: toml::de::Error| TargetFileError::Syntax {
-            file: file.to_owned(),
-            reason: error.to_string().trim_end().to_owned(),
-        })?;
+        let refused = |reason: String| TargetFileError::Syntax { file: file.to_owned(), reason };
+        if text.len() > LONGEST {
+            return Err(refused(format!("it has {} bytes, expected at most {LONGEST}", text.len())));
+        }
+        let table: Table = text
+            .parse()
+            .map_err(|error: toml::de::Error| refused(error.to_string().trim_end().to_owned()))?;
         if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
             let (file, key, expected) = (file.to_owned(), key.clone(), KEYS.join(", "));
             return Err(TargetFileError::Key { file, key, expected });
@@ -264,6 +269,12 @@ mod tests {
         assert_eq!(parse("t", &print(&target)).unwrap(), target);
         let full = target.with_guesses();
         assert_eq!(parse("t", &print(&full)).unwrap(), full);
+    }
+
+    #[test]
+    fn a_file_that_is_too_long_for_a_description_is_not_parsed() {
+        let error = parse("t", &"#".repeat(LONGEST + 1)).unwrap_err().to_string();
+        assert!(error.ends_with("it has 16385 bytes, expected at most 16384"), "{error}");
     }
 
     #[test]

@@ -8,36 +8,10 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{AdapterError, unsupported};
+use super::{AdapterError, Selection, TargetModules, unsupported};
 
-/// Which modules an adapter targets, in the three forms that PEFT has.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TargetModules {
-    /// Last parts of module names, sorted, each once: `["k_proj", "q_proj"]`.
-    Names(Vec<String>),
-    /// A regular expression over whole module names. It is kept, not evaluated: the tensors tell which modules it met.
-    Pattern(String),
-    /// `all-linear`: every linear layer but the language-model head.
-    AllLinear,
-}
-
-impl TargetModules {
-    /// The form with `names`, sorted and without repetitions.
-    pub fn names(names: impl IntoIterator<Item = impl Into<String>>) -> TargetModules {
-        let mut names: Vec<String> = names.into_iter().map(Into::into).collect();
-        names.sort();
-        names.dedup();
-        TargetModules::Names(names)
-    }
-
-    fn to_json(&self) -> Value {
-        match self {
-            TargetModules::Names(names) => names.clone().into(),
-            TargetModules::Pattern(pattern) => pattern.clone().into(),
-            TargetModules::AllLinear => "all-linear".into(),
-        }
-    }
-}
+/// The longest text, in bytes: PEFT writes a thousand, and more where it names every module of a model.
+const LONGEST: usize = 128 << 10;
 
 /// The settings of a plain LoRA adapter.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,8 +24,8 @@ pub struct AdapterConfig {
     pub lora_alpha: f64,
     /// Probability of dropping an input of A while training, in [0, 1).
     pub lora_dropout: f64,
-    /// The adapted modules.
-    pub target_modules: TargetModules,
+    /// The adapted modules: `target_modules`, `layers_to_transform` and `layers_pattern`.
+    pub selection: Selection,
     /// Scaling alpha / sqrt(r) instead of alpha / r.
     pub use_rslora: bool,
 }
@@ -63,6 +37,10 @@ struct Written<'a> {
     bias: &'static str,
     fan_in_fan_out: bool,
     inference_mode: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    layers_pattern: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    layers_to_transform: Option<&'a [u64]>,
     lora_alpha: Value,
     lora_dropout: f64,
     peft_type: &'static str,
@@ -90,6 +68,9 @@ impl AdapterConfig {
     /// [`AdapterError::Config`] for invalid settings, [`AdapterError::Unsupported`] for what gptjc does not compute.
     pub fn from_json(text: &str, path: &Path) -> Result<AdapterConfig, AdapterError> {
         let invalid = |reason| AdapterError::Config { path: path.to_owned(), reason };
+        if text.len() > LONGEST {
+            return Err(invalid(format!("it has {} bytes, expected at most {LONGEST}", text.len())));
+        }
         let config: Map<String, Value> = serde_json::from_str(text)
             .map_err(|error| invalid(format!("expected a JSON object with the settings: {error}")))?;
         if let Some((setting, advice)) = unsupported::find(&config) {
@@ -106,12 +87,15 @@ impl AdapterConfig {
             bias: "none",
             fan_in_fan_out: false,
             inference_mode: true,
+            layers_pattern: Some(self.selection.layers_pattern.as_slice())
+                .filter(|patterns| !patterns.is_empty()),
+            layers_to_transform: self.selection.layers.as_deref(),
             // PEFT declares an integer; write one wherever it is one.
             lora_alpha: if integral { (self.lora_alpha as i64).into() } else { self.lora_alpha.into() },
             lora_dropout: self.lora_dropout,
             peft_type: "LORA",
             r: self.r,
-            target_modules: self.target_modules.to_json(),
+            target_modules: self.selection.modules.to_json(),
             task_type: "CAUSAL_LM",
             use_rslora: self.use_rslora,
         };
@@ -136,9 +120,42 @@ impl Settings<'_> {
             r: r as usize,
             lora_alpha: self.number("lora_alpha", None)?,
             lora_dropout,
-            target_modules: self.target_modules()?,
+            selection: self.selection()?,
             use_rslora: self.flag("use_rslora")?,
         })
+    }
+
+    fn selection(&self) -> Result<Selection, String> {
+        Ok(Selection {
+            modules: self.target_modules()?,
+            layers: self.layers_to_transform()?,
+            layers_pattern: self.layers_pattern()?,
+        })
+    }
+
+    /// The layers, ascending, each once; an empty list is none, as for PEFT.
+    fn layers_to_transform(&self) -> Result<Option<Vec<u64>>, String> {
+        let layers: Option<Vec<u64>> = match self.value("layers_to_transform") {
+            None => return Ok(None),
+            Some(Value::Array(items)) => items.iter().map(Value::as_u64).collect(),
+            Some(one) => one.as_u64().map(|layer| vec![layer]),
+        };
+        let expected = "a layer's number or a list of them";
+        let mut layers = layers.ok_or_else(|| self.wrong("layers_to_transform", expected))?;
+        layers.sort_unstable();
+        layers.dedup();
+        Ok(Some(layers).filter(|layers| !layers.is_empty()))
+    }
+
+    fn layers_pattern(&self) -> Result<Vec<String>, String> {
+        let patterns: Option<Vec<String>> = match self.value("layers_pattern") {
+            None => return Ok(Vec::new()),
+            Some(Value::Array(items)) => items.iter().map(|item| item.as_str().map(str::to_owned)).collect(),
+            Some(one) => one.as_str().map(|pattern| vec![pattern.to_owned()]),
+        };
+        let patterns =
+            patterns.ok_or_else(|| self.wrong("layers_pattern", "a string or a list of strings"))?;
+        Ok(patterns.into_iter().filter(|pattern| !pattern.is_empty()).collect())
     }
 
     fn target_modules(&self) -> Result<TargetModules, String> {

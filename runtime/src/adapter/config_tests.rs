@@ -21,7 +21,7 @@ fn what_peft_writes_is_read() {
     let plain = parse(&written_by_peft("plain")).unwrap();
     let targets = TargetModules::names(["q_proj", "v_proj", "k_proj", "out_proj"]);
     assert_eq!((plain.r, plain.lora_alpha, plain.use_rslora), (8, 54.0, false));
-    assert_eq!(plain.target_modules, targets);
+    assert_eq!(plain.selection, targets.into());
     assert_eq!(plain.scaling(), 6.75);
     let all = parse(&written_by_peft("alltargets")).unwrap();
     assert_eq!((all.r, all.use_rslora, all.scaling()), (3, true, 12.0 / 3f64.sqrt()));
@@ -32,7 +32,7 @@ fn an_old_file_without_the_newer_settings_is_read() {
     let old =
         json!({"peft_type": "LORA", "r": 8, "lora_alpha": 16.5, "target_modules": ["q_proj", "q_proj"]});
     let config = parse(&old).unwrap();
-    assert_eq!(config.target_modules, TargetModules::Names(vec!["q_proj".to_owned()]));
+    assert_eq!(config.selection, TargetModules::names(["q_proj"]).into());
     assert_eq!((config.lora_alpha, config.lora_dropout), (16.5, 0.0));
 }
 
@@ -48,13 +48,32 @@ fn what_we_write_is_minimal_and_reads_back() {
             r: 8,
             lora_alpha: alpha,
             lora_dropout: 0.05,
-            target_modules: targets,
+            selection: targets.into(),
             use_rslora,
         };
         let text = config.to_json();
         assert_eq!(AdapterConfig::from_json(&text, Path::new("x")).unwrap(), config);
         assert_eq!(text.contains("use_rslora"), use_rslora, "{text}");
         assert_eq!(text.contains("\"lora_alpha\": 54,"), alpha == 54.0, "{text}");
+    }
+}
+
+#[test]
+fn layers_are_read_as_peft_writes_them_and_written_only_where_there_are_some() {
+    for (layers, layers_pattern, expected) in [
+        (json!(null), json!(null), (None, vec![])),
+        (json!([]), json!([]), (None, vec![])),
+        (json!(1), json!("h"), (Some(vec![1]), vec!["h".to_owned()])),
+        (json!([3, 0, 3]), json!(["h"]), (Some(vec![0, 3]), vec!["h".to_owned()])),
+    ] {
+        let mut config = written_by_peft("plain");
+        config["layers_to_transform"] = layers;
+        config["layers_pattern"] = layers_pattern;
+        let config = parse(&config).unwrap();
+        assert_eq!((config.selection.layers.clone(), config.selection.layers_pattern.clone()), expected);
+        let text = config.to_json();
+        assert_eq!(AdapterConfig::from_json(&text, Path::new("x")).unwrap(), config);
+        assert_eq!(text.contains("\"layers_to_transform\""), config.selection.layers.is_some(), "{text}");
     }
 }
 
@@ -71,8 +90,6 @@ fn every_unsupported_setting_is_refused_by_name() {
         ("modules_to_save", json!(["lm_head"])),
         ("rank_pattern", json!({"q_proj": 4})),
         ("alpha_pattern", json!({"q_proj": 4})),
-        ("layers_to_transform", json!([0, 1])),
-        ("layers_to_transform", json!(0)),
         ("layer_replication", json!([[0, 4]])),
         ("exclude_modules", json!("q_proj")),
         ("trainable_token_indices", json!([1])),
@@ -122,12 +139,20 @@ fn a_wrong_value_names_the_setting_what_was_expected_and_found() {
         ("target_modules", json!([]), "`target_modules`: expected a list"),
         ("target_modules", json!([1]), "`target_modules`: expected a list"),
         ("use_rslora", json!("yes"), "`use_rslora`: expected true or false"),
+        ("layers_to_transform", json!([0, -1]), "`layers_to_transform`: expected a layer's number or a list"),
+        ("layers_to_transform", json!("0"), "`layers_to_transform`: expected a layer's number or a list"),
+        ("layers_pattern", json!([1]), "`layers_pattern`: expected a string or a list of strings"),
     ] {
         let mut config = written_by_peft("plain");
         config[key] = value;
         let message = parse(&config).unwrap_err();
         assert!(message.contains(expected) && message.contains("run/adapter_config.json"), "{message}");
     }
+    let long = AdapterConfig::from_json(&" ".repeat(200_000), Path::new("a.json")).unwrap_err().to_string();
+    assert!(
+        long.contains("a.json") && long.contains("it has 200000 bytes, expected at most 131072"),
+        "{long}"
+    );
     let message = AdapterConfig::from_json("[", Path::new("a.json")).unwrap_err().to_string();
     assert!(message.contains("expected a JSON object"), "{message}");
 }

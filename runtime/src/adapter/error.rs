@@ -104,7 +104,7 @@ pub enum AdapterError {
     },
     /// Tensors that the plan trains are not in the adapter.
     #[error(
-        "the adapter `{adapter}` lacks tensor `{name}`{}: it targets {targets}; recompile with `--lora-target-modules {targets}`, or start from an adapter of all the plan's targets and layers",
+        "the adapter `{adapter}` lacks tensor `{name}`{}, which the plan trains: recompile with `{flags}`, or start from an adapter of all the plan's targets and layers",
         and_more(*more)
     )]
     Missing {
@@ -114,12 +114,12 @@ pub enum AdapterError {
         name: String,
         /// How many more are missing.
         more: usize,
-        /// The modules that the adapter has, comma-separated.
-        targets: String,
+        /// The flags that compile for the adapter's modules.
+        flags: String,
     },
     /// The adapter has tensors that the plan does not know.
     #[error(
-        "the adapter `{adapter}` has tensor `{name}`{}, which the plan does not train: recompile with `--lora-target-modules {targets}`, and check that the adapter belongs to this model",
+        "the adapter `{adapter}` has tensor `{name}`{}, which the plan does not train: recompile with `{flags}`, and check that the adapter belongs to this model",
         and_more(*more)
     )]
     Extra {
@@ -129,8 +129,19 @@ pub enum AdapterError {
         name: String,
         /// How many more there are.
         more: usize,
-        /// The modules that the adapter has, comma-separated.
-        targets: String,
+        /// The flags that compile for the adapter's modules.
+        flags: String,
+    },
+    /// The settings select a module that the tensors leave out.
+    #[error(
+        "the adapter `{adapter}` has no tensors for `{module}`, which its adapter_config.json selects: copy the adapter again, \
+         and check that it belongs to this model"
+    )]
+    Incomplete {
+        /// Where the adapter came from.
+        adapter: String,
+        /// The first module without.
+        module: String,
     },
     /// A tensor of another shape.
     #[error(

@@ -68,7 +68,7 @@ mod tests {
             r: 8,
             lora_alpha: 54.0,
             lora_dropout: 0.0,
-            target_modules: TargetModules::names(["q_proj", "v_proj"]),
+            selection: TargetModules::names(["q_proj", "v_proj"]).into(),
             use_rslora: false,
         }
     }

@@ -10,12 +10,14 @@ mod config;
 mod error;
 mod init;
 mod names;
+mod selection;
 mod store;
 mod unsupported;
 
-pub use config::{AdapterConfig, TargetModules};
+pub use config::AdapterConfig;
 pub use error::AdapterError;
 pub use names::{lora_a_name, lora_b_name, module_of, tensor_specs};
+pub use selection::{Matcher, Selection, SelectionError, TargetModules};
 pub use store::{Adapter, AdapterTensor};
 
 /// File name of the settings.

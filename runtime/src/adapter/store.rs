@@ -7,11 +7,12 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView as Written;
 
 use super::names::{is_lora_a, module_of};
-use super::{AdapterConfig, AdapterError, CONFIG_FILE, MODEL_FILE};
+use super::{AdapterConfig, AdapterError, CONFIG_FILE, MODEL_FILE, TargetModules};
 use crate::files::FileError;
 use crate::files::atomic::{write_bytes, write_directory};
 use crate::weights::convert::read_f32;
 use crate::weights::{SafetensorsFile, TensorSpec, TensorView, WeightDtype};
+use gptjc_graphs::plan::ranges;
 
 /// One A or B in f32.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,6 +98,31 @@ impl Adapter {
         Ok(safetensors::serialize(views, Some(metadata))?)
     }
 
+    /// The adapted modules: `transformer.h.0.attn.q_proj`, sorted.
+    pub fn modules(&self) -> BTreeSet<&str> {
+        self.tensors.keys().filter_map(|name| module_of(name)).collect()
+    }
+
+    /// The first of `modules`, those of the model, that the settings select and for which there is no tensor.
+    ///
+    /// Settings that cannot be followed select nothing: the tensors say where the adapter is.
+    pub fn missing<'m>(&self, modules: impl IntoIterator<Item = &'m str>) -> Option<&'m str> {
+        let matcher = self.config.selection.matcher().ok()?;
+        let present = self.modules();
+        modules.into_iter().find(|module| !present.contains(module) && matcher.selects(module))
+    }
+
+    /// The flags that compile for this adapter's modules.
+    fn flags(&self) -> String {
+        let targets = match &self.config.selection.modules {
+            TargetModules::Pattern(pattern) => format!("'{pattern}'"),
+            _ => self.target_names().into_iter().collect::<Vec<_>>().join(","),
+        };
+        let layers = self.config.selection.layers.as_deref();
+        let layers = layers.map(|layers| format!(" --layers-to-transform {}", ranges(layers)));
+        format!("--lora-target-modules {targets}{}", layers.unwrap_or_default())
+    }
+
     /// Last parts of the names of the adapted modules, as in `--lora-target-modules`, sorted.
     pub fn target_names(&self) -> BTreeSet<&str> {
         self.tensors.keys().filter_map(|name| module_of(name)?.rsplit('.').next()).collect()
@@ -112,17 +138,16 @@ impl Adapter {
         if self.config.r != r {
             return Err(AdapterError::Rank { adapter: adapter(), expected: r, found: self.config.r });
         }
-        let targets = || self.target_names().into_iter().collect::<Vec<_>>().join(",");
         let mut missing = expected.iter().filter(|spec| !self.tensors.contains_key(&spec.name));
         if let Some(first) = missing.next() {
             let (name, more) = (first.name.clone(), missing.count());
-            return Err(AdapterError::Missing { adapter: adapter(), name, more, targets: targets() });
+            return Err(AdapterError::Missing { adapter: adapter(), name, more, flags: self.flags() });
         }
         let known: BTreeSet<&str> = expected.iter().map(|spec| spec.name.as_str()).collect();
         let mut extra = self.tensors.keys().filter(|name| !known.contains(name.as_str()));
         if let Some(first) = extra.next() {
             let (name, more) = (first.clone(), extra.count());
-            return Err(AdapterError::Extra { adapter: adapter(), name, more, targets: targets() });
+            return Err(AdapterError::Extra { adapter: adapter(), name, more, flags: self.flags() });
         }
         for spec in expected {
             let found = &self.tensors[&spec.name].shape;

@@ -19,7 +19,7 @@ fn small(r: usize, modules: &[&str]) -> Adapter {
         r,
         lora_alpha: 16.0,
         lora_dropout: 0.05,
-        target_modules: TargetModules::names(["q_proj"]),
+        selection: TargetModules::names(["q_proj"]).into(),
         use_rslora: false,
     };
     let specs = tensor_specs(modules.iter().map(|module| (*module, 6, 4)), r);
@@ -86,7 +86,15 @@ fn each_mismatch_with_a_plan_has_its_message() {
     );
     let more = tensor_specs([(Q, 6, 4), (V, 6, 4)], 2);
     let missing = message(&more, 2);
-    assert!(missing.contains("v_proj.lora_A.weight` and 1 more: it targets q_proj;"), "{missing}");
+    assert!(
+        missing.contains("v_proj.lora_A.weight` and 1 more, which the plan trains: recompile with"),
+        "{missing}"
+    );
+    assert!(missing.contains("`--lora-target-modules q_proj`"), "{missing}");
+    let mut some_layers = small(2, &[Q]);
+    some_layers.config.selection.layers = Some(vec![0, 2, 3]);
+    let missing = some_layers.check(&more, 2, "out").unwrap_err().to_string();
+    assert!(missing.contains("`--lora-target-modules q_proj --layers-to-transform 0,2-3`"), "{missing}");
     let extra = message(&expected[..1], 2);
     assert!(
         extra.contains("has tensor `base_model.model.transformer.h.0.attn.q_proj.lora_B.weight`, which"),
@@ -94,6 +102,20 @@ fn each_mismatch_with_a_plan_has_its_message() {
     );
     let wider = tensor_specs([(Q, 6, 5)], 2);
     assert!(message(&wider, 2).contains("lora_A.weight`: expected shape [2, 5], found [2, 4]"));
+}
+
+#[test]
+fn modules_that_the_settings_select_must_be_there() {
+    let mut adapter = small(2, &[Q]);
+    let model = [Q, V, "transformer.h.1.attn.q_proj", "lm_head"];
+    assert_eq!(adapter.missing(model), Some("transformer.h.1.attn.q_proj"));
+    adapter.config.selection.layers = Some(vec![0]);
+    assert_eq!(adapter.missing(model), None);
+    adapter.config.selection = TargetModules::Pattern(r".*\.0\.attn\.[qv]_proj".to_owned()).into();
+    assert_eq!(adapter.missing(model), Some(V));
+    // What cannot be understood asks for nothing.
+    adapter.config.selection = TargetModules::Pattern("(".to_owned()).into();
+    assert_eq!(adapter.missing(model), None);
 }
 
 #[test]

@@ -7,7 +7,7 @@
 use serde_json::{Map, Value};
 
 /// Settings that are read elsewhere, or describe how an adapter came about and not what it computes.
-const HARMLESS: [&str; 23] = [
+const HARMLESS: [&str; 24] = [
     "auto_mapping",
     "base_model_name_or_path",
     "bias",
@@ -18,6 +18,7 @@ const HARMLESS: [&str; 23] = [
     "inference_mode",
     "init_lora_weights",
     "layers_pattern",
+    "layers_to_transform",
     "loftq_config",
     "lora_alpha",
     "lora_dropout",
@@ -38,14 +39,13 @@ const MERGE: &str =
     "merge it into its base model with PEFT (`merge_and_unload`) and start from the merged model";
 
 /// Settings that must be absent, null, false or empty.
-const MUST_BE_OFF: [(&str, &str); 19] = [
+const MUST_BE_OFF: [(&str, &str); 18] = [
     ("use_dora", MERGE),
     ("lora_bias", MERGE),
     ("modules_to_save", MERGE),
     ("trainable_token_indices", MERGE),
     ("rank_pattern", "save an adapter with the same rank in all modules"),
     ("alpha_pattern", "save an adapter with the same lora_alpha in all modules"),
-    ("layers_to_transform", "save an adapter that covers all layers"),
     ("layer_replication", MERGE),
     ("exclude_modules", "name the wanted modules in target_modules instead"),
     ("target_parameters", "name whole modules in target_modules instead"),

@@ -4,13 +4,15 @@ use super::peak;
 use crate::data::window::Window;
 use crate::executor::StepTiming;
 use crate::isa::peak::Loop;
-use crate::train::{LinearSchedule, TrainError, Trainer};
+use crate::train::{TrainError, Trainer};
 use gptjc_graphs::shape::Extents;
 use std::fs;
 use std::time::{Duration, Instant};
 
 /// How long the peak is measured before and after every round.
 const PEAK_TIME: Duration = Duration::from_millis(50);
+/// Learning rate of the steps, of which nothing is kept.
+const LEARNING_RATE: f64 = 1e-4;
 
 /// What rounds of optimizer steps took.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,15 +37,14 @@ pub fn rounds(
     rounds: usize,
 ) -> Result<StepRounds, TrainError> {
     let windows: Vec<&Window> = windows.iter().collect();
-    let schedule = LinearSchedule { peak: 1e-4, warmup_steps: 0, total_steps: rounds as u64 + 1 };
     let threads = trainer.options().threads;
     let measure_peak = || reference.map(|one| peak::measure(one, threads, PEAK_TIME));
-    trainer.step(&windows, &schedule)?;
+    trainer.step(&windows, LEARNING_RATE)?;
     let mut found = StepRounds { seconds: Vec::new(), peaks: Vec::new(), loss: 0.0 };
     let mut before = measure_peak();
     for _ in 0..rounds {
         let begun = Instant::now();
-        found.loss = trainer.step(&windows, &schedule)?.loss;
+        found.loss = trainer.step(&windows, LEARNING_RATE)?.loss;
         found.seconds.push(begun.elapsed().as_secs_f64());
         let after = measure_peak();
         found.peaks.extend(before.zip(after).map(|(before, after)| (before + after) / 2.0));

@@ -48,7 +48,7 @@ fn signed(labels: &[Option<u32>]) -> Vec<i64> {
 
 fn examples(golden: &Golden, train_on_inputs: bool, threads: usize) -> Vec<Example> {
     let jsonl: String = golden.rows.iter().map(|row| format!("{}\n", row.row)).collect();
-    let reader = MnliReader::new(Path::new("golden"), jsonl.as_bytes(), Purpose::Training);
+    let reader = MnliReader::json_lines(Path::new("golden"), jsonl.as_bytes(), Purpose::Training);
     let rows: Vec<_> = reader.collect::<Result<_, _>>().unwrap();
     let options = ExampleOptions { train_on_inputs, ..ExampleOptions::default() };
     tokenize_rows(&rows, &options, &tokenizer(), NonZeroUsize::new(threads).unwrap()).unwrap()
@@ -77,7 +77,7 @@ fn rows_have_the_reference_prompts_ids_and_masks() {
         assert_eq!(example.ids, expected.input_ids, "row {index}");
         assert_eq!(signed(&example.labels), expected.labels_masked, "row {index}");
         let line = expected.row.to_string();
-        let row = MnliReader::new(Path::new("golden"), line.as_bytes(), Purpose::Validation).next();
+        let row = MnliReader::json_lines(Path::new("golden"), line.as_bytes(), Purpose::Validation).next();
         assert_eq!(PromptTemplate::default().prompt(&row.unwrap().unwrap()), expected.prompt, "row {index}");
     }
 }

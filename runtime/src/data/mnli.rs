@@ -1,22 +1,17 @@
-//! MultiNLI rows from JSONL files.
+//! MultiNLI rows.
 //!
-//! Does: stream a file line by line; read both spellings of the fields (`sentence1`/`sentence2`/`gold_label` of
-//! MultiNLI, `premise`/`hypothesis`/`label` of GLUE and Hugging Face); name file and line of what is wrong; count what
-//! was left out and why.
+//! Does: read rows from any [container](super::table) under both spellings of the columns
+//! (`sentence1`/`sentence2`/`gold_label` of MultiNLI and GLUE, `premise`/`hypothesis`/`label` of Hugging Face), with
+//! labels as words or as ids; name file, place and column of what is wrong; count what was left out and why.
 //!
 //! Does not: change text. Nothing is stripped, about a seventh of MultiNLI's hypotheses ends in a space.
 
-use serde::Deserialize;
-use serde_json::Value;
+use super::format::{Format, Layout};
+use super::rows::{RowsError, Skipped};
+use super::table::{Cell, Column, Container, Field, Record, Table};
 use std::fmt;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
-use thiserror::Error;
-
-/// Longest line read, in bytes. MultiNLI's longest, parse trees included, has some thousand bytes; a longer line means a
-/// file that is not JSONL, and must not be read into memory whole.
-const MAX_LINE_BYTES: u64 = 16 << 20;
+use std::io::BufRead;
+use std::path::Path;
 
 /// What a premise says about a hypothesis. The order is that of GLUE's ids 0, 1, 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,7 +63,7 @@ pub struct MnliRow {
     pub hypothesis: String,
     /// The gold label; `None` only in rows read for [`Purpose::Validation`].
     pub label: Option<Label>,
-    /// Line of the file, from 1.
+    /// Line of the file, or row if the file has no lines, from 1.
     pub line: u64,
 }
 
@@ -81,82 +76,6 @@ pub enum Purpose {
     Validation,
 }
 
-/// How many lines were left out, and why.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Skipped {
-    /// Rows whose label is `"-"`, `-1` or `null`: the annotators did not agree, or the label is not published.
-    pub no_label: u64,
-    /// Empty lines.
-    pub blank_lines: u64,
-}
-
-impl fmt::Display for Skipped {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} rows without a label, {} blank lines", self.no_label, self.blank_lines)
-    }
-}
-
-/// Why a file gave no rows. Every message names the file.
-#[derive(Debug, Error)]
-pub enum MnliError {
-    /// The file cannot be opened or read.
-    #[error("cannot read {}: {source}", file.display())]
-    Io {
-        /// The file.
-        file: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// A line is not a JSON object, or a value has the wrong type.
-    #[error("{}, line {line}: {reason}; expected one JSON object a line with sentence1, sentence2 and gold_label (or premise, hypothesis and label)", file.display())]
-    Malformed {
-        /// The file.
-        file: PathBuf,
-        /// Line, from 1.
-        line: u64,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// A field is not there under either of its names.
-    #[error("{}, line {line}: no field `{field}` (or `{other}`); found {found}", file.display())]
-    MissingField {
-        /// The file.
-        file: PathBuf,
-        /// Line, from 1.
-        line: u64,
-        /// Its name in MultiNLI.
-        field: &'static str,
-        /// Its name in GLUE.
-        other: &'static str,
-        /// The fields that are there.
-        found: String,
-    },
-    /// A label that MultiNLI does not have.
-    #[error("{}, line {line}: label {found} is none of entailment, neutral, contradiction (0, 1, 2), nor \"-\" or -1 for no label", file.display())]
-    UnknownLabel {
-        /// The file.
-        file: PathBuf,
-        /// Line, from 1.
-        line: u64,
-        /// The value, as JSON.
-        found: String,
-    },
-    /// Nothing but blank lines.
-    #[error("{} is empty: expected one JSON object a line", file.display())]
-    Empty {
-        /// The file.
-        file: PathBuf,
-    },
-    /// Every row was skipped.
-    #[error("{} has no row to train on: skipped {skipped}; is it a test split, whose labels are not published?", file.display())]
-    NothingLeft {
-        /// The file.
-        file: PathBuf,
-        /// What was skipped.
-        skipped: Skipped,
-    },
-}
-
 /// All rows of a file, and what was left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MnliRows {
@@ -166,190 +85,118 @@ pub struct MnliRows {
     pub skipped: Skipped,
 }
 
-/// Reads a whole file.
+/// Reads a whole file; its container follows from its name and contents.
 ///
 /// # Errors
-/// See [`MnliError`]; a file without any row is an error too.
-pub fn read_file(path: &Path, purpose: Purpose) -> Result<MnliRows, MnliError> {
-    let mut reader = MnliReader::open(path, purpose)?;
+/// See [`RowsError`]; a file without any row is an error too.
+pub fn read_file(file: &Path, purpose: Purpose) -> Result<MnliRows, RowsError> {
+    let layout = Layout::of(file, Some(Format::Mnli))?;
+    let read = read_rows(file, layout.container.unwrap_or(Container::Tsv), purpose)?;
+    read.skipped.check(file, read.rows.is_empty())?;
+    Ok(read)
+}
+
+/// Reads all rows of a file, be it none.
+pub(super) fn read_rows(file: &Path, container: Container, purpose: Purpose) -> Result<MnliRows, RowsError> {
+    let mut reader = MnliReader::open(file, container, purpose)?;
     let rows = reader.by_ref().collect::<Result<Vec<_>, _>>()?;
-    let skipped = reader.skipped();
-    match (rows.is_empty(), skipped.no_label) {
-        (false, _) => Ok(MnliRows { rows, skipped }),
-        (true, 0) => Err(MnliError::Empty { file: path.to_owned() }),
-        (true, _) => Err(MnliError::NothingLeft { file: path.to_owned(), skipped }),
-    }
+    Ok(MnliRows { rows, skipped: reader.skipped() })
 }
 
-/// Streams the rows of one file: an iterator that holds one line at a time. It ends after its first error.
-pub struct MnliReader<R> {
-    file: PathBuf,
-    source: R,
+/// Streams the rows of one file: an iterator that ends after its first error.
+pub struct MnliReader<'a> {
+    table: Table<'a>,
     purpose: Purpose,
-    line: u64,
-    skipped: Skipped,
-    buffer: Vec<u8>,
-    failed: bool,
+    without_label: u64,
 }
 
-/// A row's fields under both spellings; other fields are not kept.
-#[derive(Deserialize)]
-struct RawRow {
-    sentence1: Option<Value>,
-    premise: Option<Value>,
-    sentence2: Option<Value>,
-    hypothesis: Option<Value>,
-    // The outer Option says whether the field is there, the inner one whether it is null.
-    #[serde(default, deserialize_with = "present")]
-    gold_label: Option<Value>,
-    #[serde(default, deserialize_with = "present")]
-    label: Option<Value>,
+/// The columns of a row.
+fn columns(purpose: Purpose) -> [Column; 3] {
+    [
+        Column { names: &["sentence1", "premise"], required: true },
+        Column { names: &["sentence2", "hypothesis"], required: true },
+        Column { names: &["gold_label", "label"], required: purpose == Purpose::Training },
+    ]
 }
+const PREMISE: usize = 0;
+const HYPOTHESIS: usize = 1;
+const LABEL: usize = 2;
 
-fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
-    Value::deserialize(deserializer).map(Some)
-}
-
-impl MnliReader<BufReader<File>> {
-    /// Opens `path`.
+impl<'a> MnliReader<'a> {
+    /// Opens `file`, which `container` says how to read.
     ///
     /// # Errors
-    /// [`MnliError::Io`] if the file cannot be opened.
-    pub fn open(path: &Path, purpose: Purpose) -> Result<Self, MnliError> {
-        let source = File::open(path).map_err(|source| MnliError::Io { file: path.to_owned(), source })?;
-        Ok(Self::new(path, BufReader::new(source), purpose))
+    /// See [`Table::open`].
+    pub fn open(file: &Path, container: Container, purpose: Purpose) -> Result<Self, RowsError> {
+        Ok(Self::new(Table::open(file, container, &columns(purpose))?, purpose))
     }
-}
 
-impl<R: BufRead> MnliReader<R> {
-    /// Reads rows from `source`; `file` is the name used in messages.
-    pub fn new(file: &Path, source: R, purpose: Purpose) -> Self {
-        let (file, buffer) = (file.to_owned(), Vec::new());
-        Self { file, source, purpose, line: 0, skipped: Skipped::default(), buffer, failed: false }
+    /// Reads JSON lines from `source`; `file` is the name used in messages.
+    pub fn json_lines(file: &Path, source: impl BufRead + 'a, purpose: Purpose) -> Self {
+        Self::new(Table::json_lines(file, source, &columns(purpose)), purpose)
+    }
+
+    fn new(table: Table<'a>, purpose: Purpose) -> Self {
+        Self { table, purpose, without_label: 0 }
     }
 
     /// What was left out so far.
     pub fn skipped(&self) -> Skipped {
-        self.skipped
-    }
-
-    fn next_row(&mut self) -> Result<Option<MnliRow>, MnliError> {
-        while self.read_line()? {
-            let text = std::str::from_utf8(&self.buffer)
-                .map_err(|error| self.malformed(format!("not UTF-8 at byte {}", error.valid_up_to())))?;
-            // Some editors begin a file with a byte order mark.
-            let text = text.strip_prefix('\u{feff}').filter(|_| self.line == 1).unwrap_or(text).trim();
-            if text.is_empty() {
-                self.skipped.blank_lines += 1;
-                continue;
-            }
-            let row = self.parse(text)?;
-            if row.label.is_none() && self.purpose == Purpose::Training {
-                self.skipped.no_label += 1;
-                continue;
-            }
-            return Ok(Some(row));
-        }
-        Ok(None)
-    }
-
-    fn read_line(&mut self) -> Result<bool, MnliError> {
-        self.buffer.clear();
-        let mut limited = self.source.by_ref().take(MAX_LINE_BYTES);
-        let read = limited.read_until(b'\n', &mut self.buffer);
-        let read = read.map_err(|source| MnliError::Io { file: self.file.clone(), source })?;
-        self.line += 1;
-        if read as u64 == MAX_LINE_BYTES && self.buffer.last() != Some(&b'\n') {
-            return Err(self.malformed(format!("the line is longer than {} MiB", MAX_LINE_BYTES >> 20)));
-        }
-        Ok(read > 0)
-    }
-
-    fn parse(&self, text: &str) -> Result<MnliRow, MnliError> {
-        if !text.starts_with('{') {
-            return Err(self.malformed("not a JSON object".to_owned()));
-        }
-        let raw: RawRow = serde_json::from_str(text).map_err(|error| self.malformed(json_reason(&error)))?;
-        let premise = self.text("sentence1", "premise", raw.sentence1, raw.premise, text)?;
-        let hypothesis = self.text("sentence2", "hypothesis", raw.sentence2, raw.hypothesis, text)?;
-        let label = match raw.gold_label.or(raw.label) {
-            Some(value) => self.label(&value)?,
-            None if self.purpose == Purpose::Validation => None,
-            None => return Err(self.missing("gold_label", "label", text)),
-        };
-        Ok(MnliRow { premise, hypothesis, label, line: self.line })
-    }
-
-    fn text(
-        &self,
-        field: &'static str,
-        other: &'static str,
-        first: Option<Value>,
-        second: Option<Value>,
-        line: &str,
-    ) -> Result<String, MnliError> {
-        let name = if first.is_some() { field } else { other };
-        match first.or(second) {
-            Some(Value::String(text)) => Ok(text),
-            Some(value) => Err(self.malformed(format!("field `{name}` is {value}, expected a string"))),
-            None => Err(self.missing(field, other, line)),
-        }
-    }
-
-    fn label(&self, value: &Value) -> Result<Option<Label>, MnliError> {
-        let id = match value {
-            Value::Null => return Ok(None),
-            Value::String(word) if word == "-" => return Ok(None),
-            Value::String(word) => match Label::from_word(word) {
-                Some(label) => return Ok(Some(label)),
-                None => word.parse().ok(),
-            },
-            Value::Number(number) => number.as_i64(),
-            Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
-        };
-        match id {
-            Some(-1) => Ok(None),
-            Some(id @ 0..=2) => Ok(Some(Label::ALL[id as usize])),
-            _ => Err(MnliError::UnknownLabel {
-                file: self.file.clone(),
-                line: self.line,
-                found: value.to_string(),
-            }),
-        }
-    }
-
-    fn malformed(&self, reason: String) -> MnliError {
-        MnliError::Malformed { file: self.file.clone(), line: self.line, reason }
-    }
-
-    fn missing(&self, field: &'static str, other: &'static str, text: &str) -> MnliError {
-        // The line parsed once already; it is parsed again here, on the way out, for the names alone.
-        let names = match serde_json::from_str::<serde_json::Map<String, Value>>(text) {
-            Ok(object) => object.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
-            Err(_) => String::new(),
-        };
-        let found = if names.is_empty() { "no field".to_owned() } else { names };
-        MnliError::MissingField { file: self.file.clone(), line: self.line, field, other, found }
+        Skipped { no_label: self.without_label, blank_lines: self.table.blank_lines(), ..Skipped::default() }
     }
 }
 
-/// serde_json's message counts lines of the text it was given, which is always one; the column is what helps.
-fn json_reason(error: &serde_json::Error) -> String {
-    let message = error.to_string();
-    let message = message.split(" at line ").next().unwrap_or_default();
-    format!("{message} at column {}", error.column())
-}
-
-impl<R: BufRead> Iterator for MnliReader<R> {
-    type Item = Result<MnliRow, MnliError>;
+impl Iterator for MnliReader<'_> {
+    type Item = Result<MnliRow, RowsError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.failed {
-            return None;
+        loop {
+            let row = match self.table.next()? {
+                Ok(record) => self.row(record),
+                Err(error) => Err(error.into()),
+            };
+            if self.purpose == Purpose::Training && matches!(&row, Ok(row) if row.label.is_none()) {
+                self.without_label += 1;
+                continue;
+            }
+            return Some(row);
         }
-        let row = self.next_row();
-        self.failed = row.is_err();
-        row.transpose()
+    }
+}
+
+impl MnliReader<'_> {
+    fn row(&self, mut record: Record) -> Result<MnliRow, RowsError> {
+        let premise = self.table.take_text(&mut record, PREMISE)?;
+        let hypothesis = self.table.take_text(&mut record, HYPOTHESIS)?;
+        let Field { name, cell } = &record.fields[LABEL];
+        let label = label(cell).map_err(|NotALabel| RowsError::UnknownLabel {
+            at: self.table.at(&record),
+            name,
+            found: cell.to_string(),
+        })?;
+        Ok(MnliRow { premise, hypothesis, label, line: record.place.number() })
+    }
+}
+
+/// A value that is neither a label nor the word for none.
+struct NotALabel;
+
+/// The label that a value stands for; none if it says that there is none.
+fn label(cell: &Cell) -> Result<Option<Label>, NotALabel> {
+    let id = match cell {
+        Cell::Absent | Cell::Null => return Ok(None),
+        Cell::Text(word) if word == "-" => return Ok(None),
+        Cell::Text(word) => match Label::from_word(word) {
+            Some(label) => return Ok(Some(label)),
+            None => word.parse().map_err(|_| NotALabel)?,
+        },
+        Cell::Integer(id) => *id,
+        Cell::Other(_) => return Err(NotALabel),
+    };
+    match id {
+        -1 => Ok(None),
+        0..=2 => Ok(Some(Label::ALL[id as usize])),
+        _ => Err(NotALabel),
     }
 }
 

@@ -14,6 +14,9 @@
 //! first `window_length` tokens, in all three ways and before anything is put together. The end is lost, and the answer
 //! stands at the end: with a masked prompt nothing of such an example may be left in the loss. [`PackingReport`] counts both.
 //!
+//! Plain text has no answer at its end, so nothing of it need be lost: [`cut_long`] makes several examples of a long one
+//! before it is packed.
+//!
 //! Does not: shuffle; [`super::sampler`] does.
 
 use super::examples::Example;
@@ -99,6 +102,22 @@ pub enum PackingError {
         /// The packing.
         packing: Packing,
     },
+}
+
+/// Cuts examples of more than `window_length` tokens into examples of that length and a rest. Joined, they are what they
+/// were; alone, the first token of a rest is predicted by nothing.
+pub fn cut_long(examples: Vec<Example>, window_length: usize) -> Vec<Example> {
+    let length = window_length.max(1);
+    let mut cut = Vec::with_capacity(examples.len());
+    for example in examples {
+        if example.ids.len() <= length {
+            cut.push(example);
+            continue;
+        }
+        let parts = example.ids.chunks(length).zip(example.labels.chunks(length));
+        cut.extend(parts.map(|(ids, labels)| Example { ids: ids.to_vec(), labels: labels.to_vec() }));
+    }
+    cut
 }
 
 /// Packs `examples` into windows.

@@ -101,6 +101,9 @@ pub enum TemplateError {
     },
 }
 
+/// Names of the placeholders.
+const PLACEHOLDERS: [&str; 3] = ["hypothesis", "premise", "label"];
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
     Text(String),
@@ -183,9 +186,8 @@ impl FromStr for PromptTemplate {
     type Err = TemplateError;
 
     fn from_str(source: &str) -> Result<Self, TemplateError> {
-        let mut prompt = parse_parts(source)?;
-        for name in ["hypothesis", "premise", "label"] {
-            let found = prompt.iter().filter(|part| part.name() == name).count();
+        let (mut prompt, counts) = parse_parts(source)?;
+        for (name, found) in PLACEHOLDERS.into_iter().zip(counts) {
             if found != 1 {
                 return Err(TemplateError::Count { name, found });
             }
@@ -207,8 +209,9 @@ impl FromStr for PromptTemplate {
     }
 }
 
-fn parse_parts(source: &str) -> Result<Vec<Part>, TemplateError> {
-    let mut parts = Vec::new();
+/// The parts of a template, each placeholder once, and how often each placeholder is there.
+fn parse_parts(source: &str) -> Result<(Vec<Part>, [usize; 3]), TemplateError> {
+    let (mut parts, mut counts) = (Vec::new(), [0; 3]);
     let mut text = String::new();
     let mut rest = source;
     while let Some(brace) = rest.find(['{', '}']) {
@@ -222,18 +225,19 @@ fn parse_parts(source: &str) -> Result<Vec<Part>, TemplateError> {
         }
         let name = rest.strip_prefix('{').and_then(|inside| inside.split_once('}'));
         let (name, after) = name.ok_or(TemplateError::LonelyBrace { at })?;
-        parts.push(Part::Text(std::mem::take(&mut text)));
-        parts.push(match name {
-            "hypothesis" => Part::Hypothesis,
-            "premise" => Part::Premise,
-            "label" => Part::Label,
-            other => return Err(TemplateError::UnknownPlaceholder { name: other.to_owned(), at }),
-        });
+        let placeholder = PLACEHOLDERS.iter().position(|placeholder| *placeholder == name);
+        let unknown = || TemplateError::UnknownPlaceholder { name: name.to_owned(), at };
+        let placeholder = placeholder.ok_or_else(unknown)?;
+        counts[placeholder] += 1;
+        if counts[placeholder] == 1 {
+            parts.push(Part::Text(std::mem::take(&mut text)));
+            parts.push([Part::Hypothesis, Part::Premise, Part::Label][placeholder].clone());
+        }
         rest = after;
     }
     text.push_str(rest);
     parts.push(Part::Text(text));
-    Ok(parts)
+    Ok((parts, counts))
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use gptjc_graphs::plan::{EntryPoint, KernelId, Memory, Plan, Step, verify};
 use gptjc_graphs::shape::{Extent, Extents, TensorType};
 use half::bf16;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -166,7 +167,8 @@ pub(super) fn bind(plan: &Plan, mut weights: WeightStore) -> Result<(Bound, Read
     // SAFETY: the reader is dropped before `Bound`, which has the stream region. The plan was verified: a load does not
     // start before the steps that read what lies in its place are done, and steps that read it wait until it is counted.
     let reader = unsafe { Reader::start(work) }?;
-    let bound = Bound { entries, named, scratch, kept, _arena: arena, persistent, stream, _weights: weights };
+    let bound =
+        Bound { entries, named, views, scratch, kept, _arena: arena, persistent, stream, _weights: weights };
     Ok((bound, reader))
 }
 
@@ -260,14 +262,28 @@ fn narrow(bounds: &mut Extents, ty: &TensorType) {
     }
 }
 
-/// Copies `data` to the beginning of `view`. The team is borrowed so that no run is under way.
-pub(super) fn copy_in<T: Element>(_idle: &mut Team, view: View, data: &[T]) {
+/// Copies `data` into `view` from element `start` on. The team is borrowed so that no run is under way.
+pub(super) fn copy_in<T: Element>(_idle: &mut Team, view: View, start: usize, data: &[T]) {
     // SAFETY: the caller checked type and length; the team is idle, so nobody else touches the plan's memory.
-    unsafe { view.write::<T>(0..data.len()) }.copy_from_slice(data);
+    unsafe { view.write::<T>(start..start + data.len()) }.copy_from_slice(data);
 }
 
-/// A copy of the first elements of `view`. The team is borrowed so that no run is under way.
-pub(super) fn copy_out<T: Element>(_idle: &mut Team, view: View, elements: usize) -> Vec<T> {
+/// A copy of the elements in `range` of `view`. The team is borrowed so that no run is under way.
+pub(super) fn copy_out<T: Element>(_idle: &mut Team, view: View, range: Range<usize>) -> Vec<T> {
     // SAFETY: the caller checked type and length; the team is idle, so nobody writes the plan's memory.
-    unsafe { view.read_to::<T>(elements) }.to_vec()
+    unsafe { view.read::<T>(range) }.to_vec()
+}
+
+/// The place of the first element in `range` of `view`, whose type is `T`, that is `wanted`. The team is borrowed so that
+/// no run is under way.
+pub(super) fn find<T: Element>(
+    _idle: &mut Team,
+    view: &View,
+    range: Range<usize>,
+    wanted: impl Fn(T) -> bool,
+) -> Option<usize> {
+    let start = range.start;
+    // SAFETY: as for `copy_out`; the caller sees to it that the reader does not write the buffer.
+    let found = unsafe { view.read::<T>(range) }.iter().position(|&element| wanted(element));
+    found.map(|position| start + position)
 }

@@ -7,6 +7,7 @@
 //! Does not: know what the entry points mean; see [`crate::train`].
 
 mod bind;
+mod inspect;
 #[cfg(test)]
 mod jitter;
 mod read_ahead;
@@ -29,9 +30,10 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use team::{End, Team};
+use team::{End, Part, Team};
 
 pub use bind::WeightStore;
+pub use inspect::NotFinite;
 pub use stream::Streamed;
 pub use timing::StepTiming;
 
@@ -121,6 +123,8 @@ struct Bound {
     // Dropped first: the kernels hold views of what follows.
     entries: Vec<BoundEntry>,
     named: HashMap<String, View>,
+    /// Of every buffer, by index.
+    views: Vec<View>,
     scratch: usize,
     /// Where in `persistent` buffers lie.
     kept: Vec<Range<usize>>,
@@ -228,9 +232,7 @@ impl Executor {
     /// # Errors
     /// [`ExecutorError`] if there is no such buffer, it has another type, or `data` are too many.
     pub fn write<T: Element>(&mut self, name: &str, data: &[T]) -> Result<(), ExecutorError> {
-        let view = self.checked::<T>(name, data.len())?.clone();
-        bind::copy_in(&mut self.team, view, data);
-        Ok(())
+        self.write_at(name, 0, data)
     }
 
     /// All elements of the buffer `name`.
@@ -242,13 +244,40 @@ impl Executor {
         self.read_first(name, elements)
     }
 
+    /// As [`write`](Self::write), from element `start` on.
+    ///
+    /// # Errors
+    /// As for [`write`](Self::write).
+    pub fn write_at<T: Element>(
+        &mut self,
+        name: &str,
+        start: usize,
+        data: &[T],
+    ) -> Result<(), ExecutorError> {
+        let view = self.checked::<T>(name, start.saturating_add(data.len()))?.clone();
+        bind::copy_in(&mut self.team, view, start, data);
+        Ok(())
+    }
+
+    /// The elements in `range` of the buffer `name`.
+    ///
+    /// # Errors
+    /// As for [`read_first`](Self::read_first).
+    pub fn read_range<T: Element>(
+        &mut self,
+        name: &str,
+        range: Range<usize>,
+    ) -> Result<Vec<T>, ExecutorError> {
+        let view = self.checked::<T>(name, range.end)?.clone();
+        Ok(bind::copy_out(&mut self.team, view, range))
+    }
+
     /// The first `elements` elements of the buffer `name`.
     ///
     /// # Errors
     /// [`ExecutorError`] if there is no such buffer, it has another type, or it has fewer elements.
     pub fn read_first<T: Element>(&mut self, name: &str, elements: usize) -> Result<Vec<T>, ExecutorError> {
-        let view = self.checked::<T>(name, elements)?.clone();
-        Ok(bind::copy_out(&mut self.team, view, elements))
+        self.read_range(name, 0..elements)
     }
 
     /// Runs the entry point called `name`.
@@ -257,6 +286,21 @@ impl Executor {
     /// [`ExecutorError`] if there is no such entry point, the extents exceed the plan's bounds, a kernel panics, a
     /// streamed weight cannot be read, or the [stop flag](Self::stop_flag) is raised.
     pub fn run(&mut self, name: &str, extents: &Extents) -> Result<(), ExecutorError> {
+        self.run_part(name, extents, Part { entry: 0, go_on: false, end: usize::MAX, may_stop: true })
+    }
+
+    /// Runs the entry point called `name` up to its step `end`, and not that step: from the first, or from where the last
+    /// call for the same entry point ended, if nothing else ran since. The extents are those of that call; the stop flag is
+    /// not heeded. Temporaries stay what they are until something else runs.
+    ///
+    /// # Errors
+    /// As for [`run`](Self::run), but for the stop flag.
+    pub fn run_until(&mut self, name: &str, extents: &Extents, end: usize) -> Result<(), ExecutorError> {
+        self.run_part(name, extents, Part { entry: 0, go_on: true, end, may_stop: false })
+    }
+
+    /// Runs `part` of the entry point called `name`, whatever entry it has.
+    fn run_part(&mut self, name: &str, extents: &Extents, part: Part) -> Result<(), ExecutorError> {
         let entry = self.bound.entries.iter().position(|entry| entry.name == name);
         let entry = entry.ok_or_else(|| ExecutorError::NoEntry(name.to_owned()))?;
         let bounds = &self.bound.entries[entry].bounds;
@@ -272,7 +316,7 @@ impl Executor {
                 return Err(ExecutorError::Extent { extent, found, bound });
             }
         }
-        match self.team.run(entry, extents) {
+        match self.team.run(Part { entry, ..part }, extents) {
             End::Done => Ok(()),
             End::Panicked => Err(ExecutorError::Panicked(name.to_owned())),
             End::Stopped => Err(ExecutorError::Stopped(name.to_owned())),

@@ -254,3 +254,22 @@ fn a_tensor_that_the_checkpoint_lacks_is_refused() {
     let error = refused(|plan| plan.entries[0].loads[2].after_step = 0);
     assert!(error.contains("entry `forth`, load 2 of `w2`"), "{error}");
 }
+
+#[test]
+fn the_parts_of_a_run_wait_for_their_weights() {
+    let (_dir, checkpoint) = checkpoint();
+    let expected = results(&mut executor(&checkpoint, None, "1x1", 1), &RUNS);
+    for (places, threads) in [(1, 1), (2, 2)] {
+        let mut streamed = executor(&checkpoint, Some(places), "1x2", threads);
+        let mut found = Vec::new();
+        for name in RUNS {
+            let steps = streamed.plan().entry(name).unwrap().steps.len();
+            for end in 1..=steps {
+                streamed.run_until(name, &EXTENTS, end).unwrap();
+            }
+            found.push(streamed.read::<f32>("y").unwrap());
+            found.push(streamed.read::<f32>("x").unwrap());
+        }
+        assert_eq!(found, expected, "{places} places, {threads} threads");
+    }
+}

@@ -25,9 +25,33 @@ struct Job {
     epoch: u64,
     entry: usize,
     extents: Extents,
+    /// First step, and the one to end before.
+    steps: (usize, usize),
+    /// Whether the stop flag ends the run.
+    may_stop: bool,
     /// Loads and steps of the session before this run.
     before: Before,
     stop: bool,
+}
+
+/// Which part of an entry point is to run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part {
+    pub(super) entry: usize,
+    /// Begin where the last part of the same entry point ended, if nothing ran since.
+    pub(super) go_on: bool,
+    /// Step to end before.
+    pub(super) end: usize,
+    /// Whether the stop flag ends it.
+    pub(super) may_stop: bool,
+}
+
+/// A run that ended before its last step because no more was asked for.
+#[derive(Clone, Copy, Debug)]
+struct Paused {
+    entry: usize,
+    next: usize,
+    before: Before,
 }
 
 /// How a run ended.
@@ -77,6 +101,7 @@ pub(super) struct Team {
     workers: Vec<JoinHandle<()>>,
     scratch: Vec<f32>,
     sessions: Sessions,
+    paused: Option<Paused>,
     pub(super) clock: Clock,
 }
 
@@ -109,7 +134,8 @@ impl Team {
             verdict: AtomicU8::new(End::Done as u8),
         });
         let (workers, scratch) = (Vec::new(), Vec::new());
-        let mut team = Self { shared, workers, scratch, sessions: Sessions::default(), clock: Clock::new() };
+        let (sessions, clock) = (Sessions::default(), Clock::new());
+        let mut team = Self { shared, workers, scratch, sessions, paused: None, clock };
         for index in 1..team.threads() {
             let shared = Arc::clone(&team.shared);
             let builder = std::thread::Builder::new().name(format!("gptjc-{index}"));
@@ -137,13 +163,15 @@ impl Team {
         &self.shared.stop
     }
 
-    /// Runs an entry point.
-    pub(super) fn run(&mut self, entry: usize, extents: &Extents) -> End {
+    /// Runs a part of an entry point, or all of it.
+    pub(super) fn run(&mut self, part: Part, extents: &Extents) -> End {
         let shared = &*self.shared;
+        let Part { entry, go_on, may_stop, .. } = part;
+        let paused = self.paused.take().filter(|paused| go_on && paused.entry == entry);
         if shared.panicked.load(Ordering::Acquire) {
             return End::Panicked;
         }
-        if shared.stop.load(Ordering::Acquire) {
+        if may_stop && shared.stop.load(Ordering::Acquire) {
             return End::Stopped;
         }
         let _word = ControlWord::set();
@@ -152,15 +180,23 @@ impl Team {
         self.clock.start_run();
         let bound = &shared.bound.entries[entry];
         let (loads, steps) = (bound.loads, bound.kernels.len() as u64);
-        let before = self.sessions.begin_run(&shared.stream, entry, loads, steps);
+        let (first, before) = match paused {
+            Some(paused) => (paused.next, paused.before),
+            None => (0, self.sessions.begin_run(&shared.stream, entry, loads, steps)),
+        };
+        let end_step = part.end.min(bound.kernels.len());
         let mut job = lock(&shared.job);
-        *job = Job { epoch: job.epoch + 1, entry, extents: *extents, before, stop: false };
+        let epoch = job.epoch + 1;
+        *job =
+            Job { epoch, entry, extents: *extents, steps: (first, end_step), may_stop, before, stop: false };
         let current = *job;
         drop(job);
         shared.announced.set(current.epoch);
         let end = run_entry(shared, 0, &current, &mut self.scratch, Some(&mut self.clock));
-        if end == End::Done {
+        if end == End::Done && end_step == bound.kernels.len() {
             self.sessions.end_run(entry, before, loads);
+        } else if end == End::Done {
+            self.paused = Some(Paused { entry, next: end_step, before });
         }
         end
     }
@@ -234,7 +270,8 @@ fn run_entry(
     let domain = shared.placement.places[thread].domain;
     let BoundEntry { kernels, needs, loads, .. } = &shared.bound.entries[job.entry];
     let mut phases_before = 0;
-    for (step, kernel) in kernels.iter().enumerate() {
+    let (first, last) = job.steps;
+    for (step, kernel) in kernels.iter().enumerate().take(last).skip(first) {
         if let Some(clock) = &mut clock {
             clock.start_step(job.entry, step);
         }
@@ -252,7 +289,7 @@ fn run_entry(
                 shared.panicked.store(true, Ordering::Release);
             }
             // The end of the last step is the end of the run, whoever wants to stop it.
-            let may_stop = phase + 1 == phases && step + 1 < kernels.len();
+            let may_stop = job.may_stop && phase + 1 == phases && step + 1 < kernels.len();
             match wait_for_all(shared, may_stop) {
                 End::Done => {}
                 end @ (End::Panicked | End::Stopped | End::Starved) => return end,

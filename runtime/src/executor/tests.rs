@@ -347,3 +347,46 @@ fn steps_are_timed_if_asked_for() {
     executor.run("forward", &slots(SLOTS)).unwrap();
     assert!(executor.timings().is_empty());
 }
+
+#[test]
+fn the_parts_of_a_run_are_the_run() {
+    for threads in [1, 2] {
+        let mut executor = executor(threads);
+        executor.write("x", &numbers()).unwrap();
+        executor.run("forward", &slots(SLOTS)).unwrap();
+        let expected = executor.read::<f32>("y").unwrap();
+        let nothing = vec![0f32; SLOTS * WIDTH];
+        executor.write("y", &nothing).unwrap();
+        // A flag that is raised ends whole runs only.
+        executor.stop_flag().store(true, Ordering::Release);
+        for end in [0, 1, 2] {
+            executor.run_until("forward", &slots(SLOTS), end).unwrap();
+            assert_eq!(executor.read::<f32>("y").unwrap(), nothing, "the last step is still to come");
+        }
+        executor.run_until("forward", &slots(SLOTS), usize::MAX).unwrap();
+        assert_eq!(executor.read::<f32>("y").unwrap(), expected, "{threads} threads");
+        // A run that is whole does not go on: the next call begins a new one, as after another entry point.
+        executor.write("y", &nothing).unwrap();
+        executor.run_until("forward", &slots(SLOTS), 2).unwrap();
+        executor.run_until("nothing", &slots(SLOTS), usize::MAX).unwrap();
+        executor.run_until("forward", &slots(SLOTS), 2).unwrap();
+        assert_eq!(executor.read::<f32>("y").unwrap(), nothing);
+        executor.run_until("forward", &slots(SLOTS), usize::MAX).unwrap();
+        assert_eq!(executor.read::<f32>("y").unwrap(), expected);
+    }
+}
+
+#[test]
+fn numbers_that_are_none_are_found_in_what_is_in_use() {
+    let mut executor = executor(2);
+    let mut x = numbers();
+    x[3 * WIDTH + 2] = f32::INFINITY;
+    executor.write("x", &x).unwrap();
+    executor.run_until("forward", &slots(SLOTS), 1).unwrap();
+    let found = NotFinite { index: vec![3, 2], extent: gptjc_graphs::shape::Extent::Slots };
+    assert_eq!(executor.first_not_finite(1, &slots(SLOTS)), Some(found.clone()), "a temporary");
+    assert_eq!(executor.first_not_finite(0, &slots(SLOTS)), Some(found), "a batch");
+    assert_eq!(executor.first_not_finite(0, &slots(3)), None, "three slots are in use");
+    assert_eq!(executor.first_not_finite(4, &slots(SLOTS)), None, "integers");
+    assert_eq!(executor.first_not_finite(99, &slots(SLOTS)), None);
+}

@@ -102,7 +102,7 @@ pub enum ExportError {
 
 impl ExportError {
     /// An error of the file system on `path`.
-    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ExportError {
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ExportError {
         let path = path.to_path_buf();
         move |source| ExportError::Io { action, path, source }
     }

@@ -13,6 +13,7 @@ mod directory;
 pub(crate) mod encode;
 mod error;
 mod merge;
+pub(crate) mod model_dtype;
 pub(crate) mod sidecars;
 mod source;
 mod stream;

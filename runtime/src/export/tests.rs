@@ -24,7 +24,7 @@ fn shape() -> GptjShape {
 }
 
 fn model(matrices: ElementType) -> OnnxModel {
-    let lora = Some(LoraMerge { scaling: 0.5, targets: vec!["q_proj".into()] });
+    let lora = Some(LoraMerge { scaling: 0.5, modules: ["transformer.h.0.attn.q_proj".to_owned()].into() });
     inference_model(&shape(), &ExportOptions { matrices, lora }).unwrap()
 }
 

@@ -11,7 +11,7 @@
 //!   old one is removed. Linux has no portable rename that swaps two directories, so between two renames the
 //!   target is absent; a crash just there leaves the whole old directory as `.NAME.gptjc-old`.
 //!   [`recover_directory`] puts it back, and [`write_directory`] does so before it starts.
-//! - A process that is killed leaves its temporary (`.NAME.gptjc-partial-*`) behind: it is never read, and may be deleted.
+//! - A process that is killed leaves its temporary (`.NAME.gptjc-partial-*`) behind: it is never read, and may be deleted; [`clean`] does.
 //!
 //! Does not: lock. Two processes that write the same target at once leave one of the two results, whole.
 
@@ -27,6 +27,10 @@ use super::FileError;
 
 /// Bytes gathered before they are handed to the system.
 const BUFFER: usize = 1 << 20;
+/// In the names of what is being written.
+const PARTIAL: &str = ".gptjc-partial-";
+/// At the end of the name of a directory that was moved aside.
+const ASIDE: &str = ".gptjc-old";
 
 /// Writes the file `target` with what `fill` writes, atomically. The directory must exist.
 ///
@@ -122,6 +126,45 @@ pub fn recover_directory(target: &Path) -> Result<(), FileError> {
     sync_directory(&place.parent).map_err(error)
 }
 
+/// Removes the directory `target` so that at every moment it is whole or absent.
+///
+/// # Errors
+/// [`FileError`] naming `target`.
+pub fn remove_directory(target: &Path) -> Result<(), FileError> {
+    let error = |source| FileError::new("remove the directory", target, source);
+    let place = Place::of(target).map_err(error)?;
+    let mut name = place.partial_prefix();
+    name.push("removed");
+    let aside = place.parent.join(name);
+    if aside.exists() {
+        fs::remove_dir_all(&aside).map_err(error)?;
+    }
+    fs::rename(&place.path, &aside).map_err(error)?;
+    fs::remove_dir_all(&aside).map_err(error)
+}
+
+/// Removes what processes that were killed have left in `directory`, and puts back a directory that one of them had moved
+/// aside. Only when nobody else writes there.
+///
+/// # Errors
+/// [`FileError`] naming what cannot be removed.
+pub fn clean(directory: &Path) -> Result<(), FileError> {
+    let read = |source| FileError::new("read the directory", directory, source);
+    for entry in fs::read_dir(directory).map_err(read)? {
+        let path = entry.map_err(read)?.path();
+        let Some(hidden) = path.file_name().and_then(|name| name.to_str()?.strip_prefix('.')) else {
+            continue;
+        };
+        if hidden.contains(PARTIAL) {
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.map_err(|source| FileError::new("remove", &path, source))?;
+        } else if let Some(name) = hidden.strip_suffix(ASIDE) {
+            recover_directory(&directory.join(name))?;
+        }
+    }
+    Ok(())
+}
+
 /// Gives the directory `new` the name of `place`; an old one is moved aside first, and back if that fails.
 fn swap_in(new: &Path, place: &Place) -> io::Result<()> {
     if !place.path.exists() {
@@ -155,11 +198,11 @@ impl Place {
     }
 
     fn partial_prefix(&self) -> OsString {
-        self.hidden(".gptjc-partial-")
+        self.hidden(PARTIAL)
     }
 
     fn aside(&self) -> PathBuf {
-        self.parent.join(self.hidden(".gptjc-old"))
+        self.parent.join(self.hidden(ASIDE))
     }
 
     fn hidden(&self, suffix: &str) -> OsString {

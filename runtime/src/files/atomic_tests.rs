@@ -127,3 +127,28 @@ fn a_file_in_the_way_of_a_directory_is_kept() {
     assert_eq!(fs::read(&target).unwrap(), b"a file");
     assert_eq!(names(dir.path()), ["out"]);
 }
+
+#[test]
+fn what_killed_writers_left_is_cleaned_away() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["kept", ".out.gptjc-partial-abc", ".out.gptjc-old", ".two.gptjc-old", "two", ".hidden"] {
+        fs::create_dir(dir.path().join(name)).unwrap();
+        fs::write(dir.path().join(name).join("a"), name).unwrap();
+    }
+    fs::write(dir.path().join(".a.json.gptjc-partial-xyz"), b"half").unwrap();
+    clean(dir.path()).unwrap();
+    assert_eq!(names(dir.path()), [".hidden", "kept", "out", "two"]);
+    assert_eq!(fs::read(dir.path().join("out/a")).unwrap(), b".out.gptjc-old");
+    assert_eq!(fs::read(dir.path().join("two/a")).unwrap(), b"two");
+}
+
+#[test]
+fn a_removed_directory_is_gone_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("out");
+    fs::create_dir_all(target.join("sub")).unwrap();
+    fs::create_dir(dir.path().join(".out.gptjc-partial-removed")).unwrap();
+    remove_directory(&target).unwrap();
+    assert_eq!(names(dir.path()), [""; 0]);
+    assert!(remove_directory(&target).unwrap_err().to_string().contains("cannot remove the directory"));
+}

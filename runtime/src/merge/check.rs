@@ -2,9 +2,7 @@
 //!
 //! Does not: compare the adapter's `base_model_name_or_path`, which is a path on the machine that trained it.
 
-use std::collections::BTreeSet;
-
-use crate::adapter::{Adapter, TargetModules, lora_a_name, lora_b_name, module_of};
+use crate::adapter::{Adapter, lora_a_name, lora_b_name};
 use crate::weights::Checkpoint;
 
 /// What an adapter changes of a model.
@@ -12,8 +10,8 @@ use crate::weights::Checkpoint;
 pub struct AdapterFit {
     /// The adapted modules: `transformer.h.0.attn.q_proj`, sorted.
     pub modules: Vec<String>,
-    /// Modules of the same names in other layers, which the adapter leaves as they are: only where a regular expression
-    /// names its targets.
+    /// Modules of the same names in other layers, which the adapter leaves as they are: only where its settings do not
+    /// select them.
     pub left_out: Vec<String>,
 }
 
@@ -92,29 +90,27 @@ pub fn check_adapter(
     adapter: &Adapter,
     label: &str,
 ) -> Result<AdapterFit, AdapterMismatch> {
-    let names = adapter.tensors.keys().filter_map(|name| module_of(name)).map(str::to_owned);
-    let modules: BTreeSet<String> = names.collect();
+    let modules = adapter.modules();
     if modules.is_empty() {
         return Err(AdapterMismatch::Empty { adapter: label.to_owned() });
     }
-    for module in &modules {
+    for module in modules.iter().copied() {
         check_module(checkpoint, adapter, module, label)?;
     }
     let targets = adapter.target_names();
     let is_target = |module: &&str| module.rsplit('.').next().is_some_and(|name| targets.contains(name));
-    let weights = checkpoint.names().filter_map(|name| name.strip_suffix(".weight"));
-    let left_out: Vec<String> =
-        weights.filter(is_target).filter(|module| !modules.contains(*module)).map(str::to_owned).collect();
-    let may_leave_out = matches!(adapter.config.target_modules, TargetModules::Pattern(_));
-    if let Some(module) = left_out.first().filter(|_| !may_leave_out) {
+    let weights = || checkpoint.names().filter_map(|name| name.strip_suffix(".weight"));
+    if let Some(module) = adapter.missing(weights()) {
         return Err(AdapterMismatch::Layer {
             adapter: label.to_owned(),
             target: module.rsplit('.').next().unwrap_or_default().to_owned(),
-            module: module.clone(),
+            module: module.to_owned(),
             model: checkpoint.dir().display().to_string(),
         });
     }
-    Ok(AdapterFit { modules: modules.into_iter().collect(), left_out })
+    let left_out = weights().filter(is_target).filter(|module| !modules.contains(module));
+    let left_out = left_out.map(str::to_owned).collect();
+    Ok(AdapterFit { modules: modules.into_iter().map(str::to_owned).collect(), left_out })
 }
 
 fn check_module(
@@ -151,6 +147,7 @@ fn check_module(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::adapter::{Selection, TargetModules};
     use crate::weights::test_files::golden;
 
     #[test]
@@ -189,13 +186,17 @@ mod tests {
     }
 
     #[test]
-    fn a_regular_expression_may_leave_layers_out() {
+    fn settings_may_leave_layers_out() {
         let checkpoint = Checkpoint::open(&golden("plain/model")).unwrap();
         let mut adapter = Adapter::load(&golden("plain/adapter_final")).unwrap();
         adapter.tensors.retain(|name, _| name.contains(".h.1."));
-        adapter.config.target_modules = TargetModules::Pattern(r".*h\.1\.attn\..*_proj".into());
-        let fit = check_adapter(&checkpoint, &adapter, "out").unwrap();
-        assert_eq!((fit.modules.len(), fit.left_out.len()), (4, 4));
-        assert!(fit.left_out.iter().all(|module| module.contains(".h.0.")), "{:?}", fit.left_out);
+        let names = adapter.config.selection.clone();
+        let pattern = TargetModules::Pattern(r".*h\.1\.attn\..*_proj".into());
+        for selection in [pattern.into(), Selection { layers: Some(vec![1]), ..names }] {
+            adapter.config.selection = selection;
+            let fit = check_adapter(&checkpoint, &adapter, "out").unwrap();
+            assert_eq!((fit.modules.len(), fit.left_out.len()), (4, 4));
+            assert!(fit.left_out.iter().all(|module| module.contains(".h.0.")), "{:?}", fit.left_out);
+        }
     }
 }

@@ -4,25 +4,26 @@
 //! Each weight is read in blocks of rows, merged in f32, rounded once to its stored type and written, so that memory
 //! does not grow with the model. The directory appears by rename, whole or not at all.
 //!
-//! Does not: run the models ([`compare`] counts what two engines answered), read pickles, or know what a GPT-J is: the
-//! caller lists the tensors.
+//! Does not: run the models ([`compare`] counts what two engines answered), or know what a GPT-J is: the caller lists the
+//! tensors.
 
 mod check;
 pub mod compare;
-mod config;
 mod error;
 mod report;
 pub mod rows;
 mod shards;
-mod target;
 mod write;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::adapter::Adapter;
-use crate::export::{ExportProgress, sidecars_of_model};
+use crate::export::model_dtype::with_dtype;
+use crate::export::{ExportProgress, sidecars, sidecars_of_model};
 use crate::files::atomic::write_directory;
+use crate::files::target::check_directory;
+use crate::weights::layout::is_weights_file;
 use crate::weights::{Checkpoint, TensorSpec, WeightDtype};
 
 pub use check::{AdapterFit, AdapterMismatch, check_adapter};
@@ -61,7 +62,13 @@ pub struct MergeRequest<'a> {
 /// # Errors
 /// [`MergeError`], as [`merge`] would give it.
 pub fn check(request: &MergeRequest<'_>) -> Result<AdapterFit, MergeError> {
-    target::check(request)?;
+    let inputs = [
+        ("model", Some(request.checkpoint.dir())),
+        ("adapter", Some(request.adapter_dir)),
+        ("tokenizer", request.tokenizer_dir),
+    ];
+    let is_own = |name: &str| sidecars::NAMES.contains(&name) || is_weights_file(name);
+    check_directory(request.directory, request.overwrite, &inputs, is_own)?;
     let label = request.adapter_dir.display().to_string();
     Ok(check_adapter(request.checkpoint, request.adapter, &label)?)
 }
@@ -81,7 +88,7 @@ pub fn merge(
     let fit = check(request)?;
     let plan = shards::plan(request, &fit)?;
     let sidecars = sidecars_of_model(request.checkpoint.dir(), request.tokenizer_dir)?;
-    let sidecars = config::with_dtype(sidecars, plan.main_dtype)?;
+    let sidecars = with_dtype(sidecars, plan.main_dtype)?;
     let mut tensors = Vec::with_capacity(request.tensors.len());
     write_directory::<MergeError>(request.directory, |inside| {
         for sidecar in &sidecars {

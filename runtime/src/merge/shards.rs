@@ -2,14 +2,14 @@
 //!
 //! Does not: write.
 
+use std::ops::Range;
+
 use gptjc_graphs::onnx::{ElementType, Initializer, Recipe, Source};
 
 use super::{AdapterFit, MergeError, MergeRequest};
 use crate::adapter::{lora_a_name, lora_b_name};
 use crate::weights::WeightDtype;
-use crate::weights::layout::{
-    HeaderEntry, INDEX_FILE, SINGLE_FILE, index_text, safetensors_header, shard_name,
-};
+use crate::weights::layout::{HeaderEntry, cut, index_text, safetensors_header, shard_name};
 
 /// All tensors in their files.
 pub(super) struct Plan {
@@ -33,41 +33,27 @@ pub(super) struct Stored {
     pub(super) dtype: WeightDtype,
 }
 
-/// True for names of files that [`plan`] gives, whatever the model.
-pub(super) fn is_weights_file(name: &str) -> bool {
-    let shard = name.strip_prefix("model-").and_then(|rest| rest.strip_suffix(".safetensors"));
-    let is_number = |text: &str| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());
-    let is_shard = shard.and_then(|shard| shard.split_once("-of-"));
-    name == SINGLE_FILE
-        || name == INDEX_FILE
-        || is_shard.is_some_and(|(index, count)| is_number(index) && is_number(count))
-}
-
 /// Puts the tensors of `request` into files, in their order.
 pub(super) fn plan(request: &MergeRequest<'_>, fit: &AdapterFit) -> Result<Plan, MergeError> {
-    let mut shards: Vec<Vec<Stored>> = vec![Vec::new()];
-    let (mut shard_bytes, mut bytes) = (0, 0);
+    let all: Vec<Stored> =
+        request.tensors.iter().map(|spec| stored(request, fit, &spec.name)).collect::<Result<_, _>>()?;
     let mut bytes_by_dtype: Vec<(WeightDtype, u64)> = Vec::new();
-    for spec in request.tensors {
-        let stored = stored(request, fit, &spec.name)?;
+    for stored in &all {
         let length = stored.initializer.byte_length();
-        if shard_bytes > 0 && shard_bytes + length > request.max_shard_bytes {
-            shards.push(Vec::new());
-            shard_bytes = 0;
-        }
-        shard_bytes += length;
-        bytes += length;
         match bytes_by_dtype.iter_mut().find(|(dtype, _)| *dtype == stored.dtype) {
             Some((_, sum)) => *sum += length,
             None => bytes_by_dtype.push((stored.dtype, length)),
         }
-        if let Some(shard) = shards.last_mut() {
-            shard.push(stored);
-        }
     }
-    let count = shards.len();
-    let shards = shards.into_iter().enumerate();
-    let shards = shards.map(|(index, tensors)| Shard { name: shard_name(index, count), tensors }).collect();
+    let bytes = bytes_by_dtype.iter().map(|(_, sum)| sum).sum();
+    let files = cut(all.iter().map(|stored| stored.initializer.byte_length()), request.max_shard_bytes);
+    let count = files.len();
+    let mut all = all.into_iter();
+    let shard = |(index, range): (usize, Range<usize>)| Shard {
+        name: shard_name(index, count),
+        tensors: all.by_ref().take(range.len()).collect(),
+    };
+    let shards = files.into_iter().enumerate().map(shard).collect();
     let main_dtype = bytes_by_dtype.iter().max_by_key(|(_, sum)| *sum);
     let main_dtype = main_dtype.map_or(WeightDtype::F32, |(dtype, _)| *dtype);
     Ok(Plan { shards, bytes, main_dtype })
@@ -124,21 +110,5 @@ impl Plan {
             tensors().map(|(stored, _)| stored.initializer.shape.iter().product::<usize>() as u64).sum();
         let places = tensors().map(|(stored, shard)| (stored.initializer.name.as_str(), shard.name.as_str()));
         Some(index_text(places, self.bytes, parameters))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_weights_are_known() {
-        for name in ["model.safetensors", INDEX_FILE, "model-00001-of-00003.safetensors"] {
-            assert!(is_weights_file(name), "{name}");
-        }
-        for name in ["model-1-of-3.safetensors", "model-00001-of-00003.bin", "adapter_model.safetensors", ""]
-        {
-            assert!(!is_weights_file(name), "{name}");
-        }
     }
 }

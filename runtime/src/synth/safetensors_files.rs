@@ -1,12 +1,14 @@
 //! Tensors in one or several safetensors files.
 
 use super::file::{Content, ContentKind, Frame, PlannedFile};
-use crate::weights::layout::{HeaderEntry, INDEX_FILE, index_text, safetensors_header, shard_name};
+use crate::weights::layout::{HeaderEntry, INDEX_FILE, cut, index_text, safetensors_header, shard_name};
 use crate::weights::{TensorSpec, WeightDtype};
 
 /// The files of `tensors`, each of at most `max_bytes` of data or of one tensor; more than one come with their index.
 pub(super) fn plan(tensors: &[TensorSpec], dtype: WeightDtype, max_bytes: u64) -> Vec<PlannedFile> {
-    let shards = cut(tensors, dtype, max_bytes);
+    let lengths = tensors.iter().map(|spec| spec.len() as u64 * dtype.size() as u64);
+    let shards: Vec<&[TensorSpec]> =
+        cut(lengths, max_bytes).into_iter().map(|range| &tensors[range]).collect();
     let name = |index| shard_name(index, shards.len());
     let mut files: Vec<PlannedFile> =
         shards.iter().enumerate().map(|(index, shard)| file(name(index), shard, dtype)).collect();
@@ -26,22 +28,6 @@ pub(super) fn plan(tensors: &[TensorSpec], dtype: WeightDtype, max_bytes: u64) -
         });
     }
     files
-}
-
-/// Consecutive tensors that share a file.
-fn cut(tensors: &[TensorSpec], dtype: WeightDtype, max_bytes: u64) -> Vec<&[TensorSpec]> {
-    let mut shards = Vec::new();
-    let (mut first, mut filled) = (0, 0u64);
-    for (index, spec) in tensors.iter().enumerate() {
-        let bytes = spec.len() as u64 * dtype.size() as u64;
-        if index > first && filled.saturating_add(bytes) > max_bytes {
-            shards.push(&tensors[first..index]);
-            (first, filled) = (index, 0);
-        }
-        filled += bytes;
-    }
-    shards.push(&tensors[first..]);
-    shards
 }
 
 fn file(name: String, tensors: &[TensorSpec], dtype: WeightDtype) -> PlannedFile {

@@ -1,5 +1,7 @@
 //! What can go wrong in a training run.
 
+use super::NotFiniteStep;
+use super::checkpoint::CheckpointError;
 use crate::adapter::AdapterError;
 use crate::data::sampler::SamplerError;
 use crate::executor::ExecutorError;
@@ -64,17 +66,24 @@ pub enum TrainError {
         windows: usize,
     },
     /// A loss or a gradient that is no number.
+    #[error("{0}")]
+    NotFinite(Box<NotFiniteStep>),
+    /// A parameter that is no number any more.
     #[error(
-        "optimizer step {step}: {what} is {value}; lower the learning rate, or check the data of this step"
+        "after optimizer step {step}, parameter `{name}` is not finite at {index:?}: it is not saved, and checkpoints before \
+         it are whole; lower the learning rate"
     )]
-    NotFinite {
-        /// Index of the step, from 1.
+    ParameterNotFinite {
+        /// Optimizer steps done.
         step: u64,
-        /// What is not finite.
-        what: &'static str,
-        /// Its value.
-        value: f32,
+        /// The parameter.
+        name: String,
+        /// Index of its first such element.
+        index: Vec<usize>,
     },
+    /// A checkpoint cannot be written or resumed.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
     /// The model directory cannot be copied from.
     #[error("cannot read `{}`: {source}", path.display())]
     Read {
@@ -86,4 +95,11 @@ pub enum TrainError {
     /// The trained tensors cannot be written as safetensors.
     #[error("cannot write the trained tensors: {0}")]
     Safetensors(#[from] safetensors::SafeTensorError),
+}
+
+impl TrainError {
+    /// True if nothing went wrong: somebody raised the stop flag while the plan ran.
+    pub fn is_stop(&self) -> bool {
+        matches!(self, Self::Executor(ExecutorError::Stopped(_)))
+    }
 }

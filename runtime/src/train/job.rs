@@ -1,74 +1,255 @@
-//! A whole training run.
+//! A whole training run: steps in the sampler's order, and after each of them log, evaluate, save, in this order.
+//!
+//! Between two micro-batches the run may be stopped or a rolling checkpoint written; whatever comes after a step is a
+//! function of the steps and the options alone, so that a resumed run is the run that was not stopped.
 
-use super::data_order::sampler_options;
-use super::{LinearSchedule, LogEntry, StepReport, TrainError, Trainer, TrainerState};
-use crate::data::sampler::Sampler;
+use super::cadence::Moment;
+use super::checkpoint::Checkpoints;
+use super::run_state::{RunState, Share};
+use super::{
+    Cadence, Evaluator, LogEntry, Observer, RunStart, Schedule, StepReport, StopFlag, Stopped, TrainError,
+    TrainOptions, Trainer,
+};
+use crate::data::sampler::{Duration, Sampler};
 use crate::data::window::Window;
+use std::time::Instant;
 
-/// Who is told how a run goes on.
-pub trait Observer {
-    /// The run has `total_steps` optimizer steps.
-    fn on_start(&mut self, total_steps: u64);
-    /// An optimizer step is done.
-    fn on_step(&mut self, report: &StepReport);
-    /// An entry was added to the log.
-    fn on_log(&mut self, entry: &LogEntry);
+/// A run.
+pub struct Job<'a> {
+    /// What is trained on.
+    pub windows: &'a [Window],
+    /// What measures the model, whenever `TrainOptions::eval` says so.
+    pub evaluator: Option<&'a mut dyn Evaluator>,
+    /// Who is told how it goes on.
+    pub observer: &'a mut dyn Observer,
+    /// Where checkpoints go, if any are written.
+    pub checkpoints: Option<&'a mut Checkpoints>,
+    /// Ends the run early: [`Trainer::stop_flag`] at the next plan step, another one between two micro-batches.
+    pub stop: &'a StopFlag,
 }
 
-/// Trains on `windows` as the trainer's options say, and returns the log.
+/// A run that ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finished {
+    /// Where it ended; the log has a closing entry if all steps are done.
+    pub state: RunState,
+    /// Why it ended before its last step, if it did.
+    pub stopped: Option<Stopped>,
+}
+
+/// Trains as the trainer's options say, from `state` on: [`RunState::default`] for a new run.
 ///
 /// # Errors
-/// [`TrainError`] if the options make no run, or a step fails.
-pub fn train(
-    trainer: &mut Trainer,
-    windows: &[Window],
-    observer: &mut dyn Observer,
-) -> Result<TrainerState, TrainError> {
+/// [`TrainError`] if the options make no run, or a step or an evaluation fails.
+pub fn train(trainer: &mut Trainer, job: Job<'_>, state: RunState) -> Result<Finished, TrainError> {
     let options = trainer.options().clone();
-    let mut sampler = Sampler::new(sampler_options(&options, windows.len()))?;
-    let total_steps = sampler.total_steps();
-    let epochs = total_steps.div_ceil(sampler.steps_per_epoch().max(1));
-    let schedule =
-        LinearSchedule { peak: options.learning_rate, warmup_steps: options.warmup_steps, total_steps };
-    let mut state = TrainerState::new(total_steps, epochs);
-    let mut log = PendingLog::default();
-    observer.on_start(total_steps);
-    let mut step_windows: Vec<&Window> = Vec::new();
-    while let Some(step) = sampler.next_step() {
-        step_windows.clear();
-        step_windows.extend(step.windows.iter().filter_map(|&index| windows.get(index as usize)));
-        let epoch = step.epoch_after;
-        let report = trainer.step(&step_windows, &schedule)?;
-        observer.on_step(&report);
-        state.global_step = report.step;
-        state.epoch = Some(epoch);
-        log.add(&report);
-        if report.step.is_multiple_of(options.logging_steps.max(1)) {
-            let entry = log.take(&report, epoch);
-            observer.on_log(&entry);
-            state.log_history.push(entry);
+    let mut sampler = Sampler::new(options.sampler(job.windows.len()))?;
+    let (total_steps, epoch_steps) = (sampler.total_steps(), sampler.steps_per_epoch().max(1));
+    let done = state.trainer.global_step;
+    sampler.seek(done / epoch_steps, done % epoch_steps)?;
+    let mut run = Run {
+        schedule: Schedule::new(&options, total_steps),
+        options,
+        trainer,
+        job,
+        state,
+        share: Share::default(),
+    };
+    run.state.trainer.max_steps = total_steps;
+    run.state.trainer.num_train_epochs = total_steps.div_ceil(epoch_steps);
+    run.go(&mut sampler, total_steps, epoch_steps)
+}
+
+/// Evaluates now, and adds the metrics to the log.
+///
+/// # Errors
+/// [`TrainError`] if the evaluation fails.
+pub fn evaluate(
+    trainer: &mut Trainer,
+    evaluator: &mut dyn Evaluator,
+    observer: &mut dyn Observer,
+    state: &mut RunState,
+) -> Result<(), TrainError> {
+    let metrics = evaluator.evaluate(trainer, observer)?;
+    let entry = state.entry(metrics);
+    log(observer, state, entry);
+    Ok(())
+}
+
+fn log(observer: &mut dyn Observer, state: &mut RunState, entry: LogEntry) {
+    observer.on_log(&entry);
+    state.trainer.log_history.push(entry);
+}
+
+/// A run under way.
+struct Run<'a, 'b> {
+    trainer: &'a mut Trainer,
+    options: TrainOptions,
+    schedule: Schedule,
+    job: Job<'b>,
+    state: RunState,
+    share: Share,
+}
+
+impl Run<'_, '_> {
+    fn go(
+        mut self,
+        sampler: &mut Sampler,
+        total_steps: u64,
+        epoch_steps: u64,
+    ) -> Result<Finished, TrainError> {
+        let begun = Instant::now();
+        self.job.observer.on_start(&self.start(total_steps, epoch_steps));
+        let at = |step: u64| Moment {
+            step,
+            ends_epoch: step > 0 && step.is_multiple_of(epoch_steps),
+            ends_run: step == total_steps,
+        };
+        let mut stopped = self.catch_up(at(self.state.trainer.global_step))?;
+        while stopped.is_none()
+            && let Some(step) = sampler.next_step()
+        {
+            let windows: Vec<&Window> =
+                step.windows.iter().filter_map(|&index| self.job.windows.get(index as usize)).collect();
+            let result = self.step(&windows, at(step.global_step + 1), step.epoch_after);
+            stopped = result.map_err(|error| with_windows(error, step.windows))?;
+        }
+        if stopped == Some(Stopped::ByFlag) {
+            self.roll()?;
+        }
+        self.share.seconds = begun.elapsed().as_secs_f64();
+        match &stopped {
+            Some(why) => self.job.observer.on_stop(why),
+            None => {
+                let entry = self.state.closing_entry(&self.share);
+                log(self.job.observer, &mut self.state, entry);
+            }
+        }
+        Ok(Finished { state: self.state, stopped })
+    }
+
+    fn start(&self, total_steps: u64, epoch_steps: u64) -> RunStart {
+        let options = &self.options;
+        RunStart {
+            total_steps,
+            first_step: self.state.trainer.global_step,
+            epochs: match options.sampler(self.job.windows.len()).duration {
+                Duration::Epochs(epochs) => epochs,
+                Duration::Steps(steps) => steps as f64 / epoch_steps as f64,
+            },
+            windows: self.job.windows.len(),
+            step_windows: options.per_device_train_batch_size * options.gradient_accumulation_steps,
         }
     }
-    Ok(state)
-}
 
-/// Losses since the last entry of the log.
-#[derive(Default)]
-struct PendingLog {
-    sum: f64,
-    steps: u64,
-}
-
-impl PendingLog {
-    fn add(&mut self, report: &StepReport) {
-        self.sum += f64::from(report.loss);
-        self.steps += 1;
+    /// What was still to be done after the last step when the run was stopped.
+    fn catch_up(&mut self, at: Moment) -> Result<Option<Stopped>, TrainError> {
+        if !self.state.evaluation_due {
+            return Ok(None);
+        }
+        let stopped = self.evaluate(at)?;
+        if stopped.is_none() {
+            self.save(at)?;
+        }
+        Ok(stopped)
     }
 
-    /// The entry for the steps so far: mean loss, and norm and rate of the last, as Hugging Face's Trainer logs them.
-    fn take(&mut self, report: &StepReport, epoch: f64) -> LogEntry {
-        let loss = (self.sum / self.steps.max(1) as f64) as f32;
-        *self = Self::default();
-        LogEntry::training(report.step, epoch, loss, report.grad_norm, report.learning_rate)
+    /// One optimizer step and what follows it; why the run ends here, if it does.
+    fn step(&mut self, windows: &[&Window], at: Moment, epoch: f64) -> Result<Option<Stopped>, TrainError> {
+        let begun = Instant::now();
+        while self.state.windows_done < windows.len() {
+            if self.job.stop.is_raised() {
+                return Ok(Some(Stopped::ByFlag));
+            }
+            let first = self.state.windows_done;
+            let micro_batch = first..first + self.trainer.micro_batch_at(first, windows.len());
+            match self.trainer.micro_step(&windows[micro_batch.clone()], first) {
+                Err(error) if error.is_stop() => return Ok(Some(Stopped::ByFlag)),
+                result => result?,
+            };
+            self.state.windows_done = micro_batch.end;
+            if self.state.windows_done < windows.len() {
+                self.roll_if_due()?;
+            }
+        }
+        let mut report = self.trainer.apply(windows, self.schedule.rate(at.step - 1))?;
+        report.seconds = begun.elapsed().as_secs_f64();
+        self.count(&report, windows.len(), epoch);
+        self.log(&report, at);
+        if let Some(stopped) = self.evaluate(at)? {
+            return Ok(Some(stopped));
+        }
+        if !self.save(at)? {
+            self.roll_if_due()?;
+        }
+        Ok(None)
+    }
+
+    /// Writes the checkpoint of the step that was done last, if it is time; true if it was.
+    fn save(&mut self, at: Moment) -> Result<bool, TrainError> {
+        let last = at.ends_run && matches!(self.options.save, Cadence::Steps(_));
+        let Some(checkpoints) = &mut self.job.checkpoints else { return Ok(false) };
+        if !last && !self.options.save.is_due(at) {
+            return Ok(false);
+        }
+        let directory = checkpoints.save(self.trainer, &self.state)?;
+        self.job.observer.on_save(&directory);
+        Ok(true)
+    }
+
+    fn roll_if_due(&mut self) -> Result<(), TrainError> {
+        let due = self.job.checkpoints.as_ref().is_some_and(|checkpoints| checkpoints.is_rolling_due());
+        if due { self.roll() } else { Ok(()) }
+    }
+
+    /// Writes the rolling checkpoint.
+    fn roll(&mut self) -> Result<(), TrainError> {
+        if let Some(checkpoints) = &mut self.job.checkpoints {
+            let directory = checkpoints.roll(self.trainer, &self.state)?;
+            self.job.observer.on_save(&directory);
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, report: &StepReport, windows: usize, epoch: f64) {
+        self.job.observer.on_step(report);
+        self.share.steps += 1;
+        self.share.windows += windows as u64;
+        let state = &mut self.state;
+        (state.trainer.global_step, state.trainer.epoch, state.windows_done) = (report.step, Some(epoch), 0);
+        state.trainer.total_flos += report.tokens as f64 * self.trainer.flops_per_token();
+        state.losses.add(report);
+    }
+
+    fn log(&mut self, report: &StepReport, at: Moment) {
+        let first = self.options.logging_first_step && at.step == 1;
+        if first || self.options.logging.is_due(at) {
+            let entry = self.state.losses.entry(report, self.state.trainer.epoch.unwrap_or_default());
+            log(self.job.observer, &mut self.state, entry);
+        }
+    }
+
+    fn evaluate(&mut self, at: Moment) -> Result<Option<Stopped>, TrainError> {
+        let Some(evaluator) = &mut self.job.evaluator else { return Ok(None) };
+        if !self.options.eval.is_due(at) {
+            return Ok(None);
+        }
+        let result = evaluate(self.trainer, &mut **evaluator, self.job.observer, &mut self.state);
+        self.state.evaluation_due = matches!(&result, Err(error) if error.is_stop());
+        match result {
+            Err(error) if error.is_stop() => Ok(Some(Stopped::ByFlag)),
+            result => result.map(|()| None),
+        }
+    }
+}
+
+/// Says where the windows of a step that went wrong are in the data.
+fn with_windows(error: TrainError, windows: &[u32]) -> TrainError {
+    match error {
+        TrainError::NotFinite(mut step) => {
+            step.windows = windows.to_vec();
+            TrainError::NotFinite(step)
+        }
+        error => error,
     }
 }

@@ -1,8 +1,10 @@
 //! Parameters: where they come from and where they go.
 
+use super::checkpoint::{FileSet, places, saved};
 use super::{TrainError, Trainer};
-use crate::adapter::{Adapter, AdapterConfig, AdapterTensor, TargetModules};
+use crate::adapter::{self, Adapter, AdapterConfig, AdapterError, AdapterTensor, Selection, module_of};
 use crate::files::atomic;
+use crate::weights::layout::SINGLE_FILE;
 use crate::weights::{Checkpoint, TensorSpec, convert};
 use gptjc_graphs::plan::{Buffer, LoraOptions, Memory, Plan};
 use safetensors::Dtype;
@@ -51,13 +53,14 @@ pub(crate) fn checkpoint_specs(plan: &Plan) -> Vec<TensorSpec> {
 }
 
 /// The settings of the plan's adapters, as PEFT has them.
-fn adapter_config(lora: &LoraOptions, base_model: Option<String>) -> AdapterConfig {
+fn adapter_config(plan: &Plan, lora: &LoraOptions, base_model: Option<String>) -> AdapterConfig {
+    let modules = plan.buffers_in(Memory::Parameter).filter_map(|buffer| module_of(&buffer.name));
     AdapterConfig {
         base_model_name_or_path: base_model,
         r: lora.rank as usize,
         lora_alpha: lora.alpha,
         lora_dropout: lora.dropout,
-        target_modules: TargetModules::names(lora.targets.iter().cloned()),
+        selection: Selection::covering(modules, plan.options.model.n_layer),
         use_rslora: lora.use_rslora,
     }
 }
@@ -71,8 +74,13 @@ pub(crate) fn initial(
 ) -> Result<Vec<(String, Vec<f32>)>, TrainError> {
     let specs = specs(plan);
     let adapter = match (&plan.options.lora, start) {
-        (Some(lora), Start::Fresh) => Adapter::initialise(adapter_config(lora, None), &specs, seed)?,
+        (Some(lora), Start::Fresh) => Adapter::initialise(adapter_config(plan, lora, None), &specs, seed)?,
         (Some(lora), Start::Adapter(adapter, label)) => {
+            let weights = checkpoint.names().filter_map(|name| name.strip_suffix(".weight"));
+            if let Some(module) = adapter.missing(weights) {
+                let (adapter, module) = (label, module.to_owned());
+                return Err(AdapterError::Incomplete { adapter, module }.into());
+            }
             adapter.check(&specs, lora.rank as usize, &label)?;
             check_settings(lora, &adapter.config)?;
             adapter
@@ -123,16 +131,57 @@ impl Trainer {
     /// # Errors
     /// [`TrainError`] if a file cannot be written; what was there before stays.
     pub fn save(&mut self, dir: &Path) -> Result<(), TrainError> {
-        let tensors = self.parameters()?;
         match self.plan().options.lora.clone() {
-            Some(lora) => {
-                let base_model = self.checkpoint().dir().to_str().map(str::to_owned);
-                let config = adapter_config(&lora, base_model);
-                Adapter { config, tensors }.save(dir)?;
+            Some(lora) => Ok(self.adapter(&lora)?.save(dir)?),
+            None => {
+                let tensors = self.parameters()?;
+                self.save_model(dir, &tensors)
             }
-            None => self.save_model(dir, &tensors)?,
         }
-        Ok(())
+    }
+
+    /// Writes what was trained, in the files that [`save`](Self::save) writes.
+    pub(super) fn write_parameters(&mut self, files: &mut FileSet<'_>) -> Result<(), TrainError> {
+        let Some(lora) = self.plan().options.lora.clone() else {
+            let places = places::parameters(self.plan());
+            for (name, content) in self.companions()? {
+                files.bytes(name, &content)?;
+            }
+            return files.buffers(SINGLE_FILE, &places, self);
+        };
+        let adapter = self.adapter(&lora)?;
+        files.bytes(adapter::MODEL_FILE, &adapter.to_safetensors()?)?;
+        Ok(files.bytes(adapter::CONFIG_FILE, adapter.config.to_json().as_bytes())?)
+    }
+
+    /// Takes what was trained from the files that [`save`](Self::save) wrote into `dir`, or a checkpoint's.
+    ///
+    /// # Errors
+    /// [`TrainError`] if a file does not hold the plan's tensors.
+    pub fn read_parameters(&mut self, dir: &Path) -> Result<(), TrainError> {
+        let name = if self.plan().options.lora.is_some() { adapter::MODEL_FILE } else { SINGLE_FILE };
+        let places = places::parameters(self.plan());
+        saved::read(&dir.join(name), &places, self)
+    }
+
+    fn adapter(&mut self, lora: &LoraOptions) -> Result<Adapter, TrainError> {
+        let base_model = self.checkpoint().origin().to_str().map(str::to_owned);
+        let config = adapter_config(self.plan(), lora, base_model);
+        Ok(Adapter { config, tensors: self.parameters()? })
+    }
+
+    /// Those of [`COMPANIONS`] that the model has.
+    fn companions(&self) -> Result<Vec<(&'static str, Vec<u8>)>, TrainError> {
+        let mut found = Vec::new();
+        for name in COMPANIONS {
+            let path = self.checkpoint().dir().join(name);
+            match std::fs::read(&path) {
+                Ok(content) => found.push((name, content)),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(source) => return Err(TrainError::Read { path, source }),
+            }
+        }
+        Ok(found)
     }
 
     fn save_model(&self, dir: &Path, tensors: &BTreeMap<String, AdapterTensor>) -> Result<(), TrainError> {
@@ -144,14 +193,9 @@ impl Trainer {
         let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
         let bytes = safetensors::serialize(views, Some(metadata))?;
         std::fs::create_dir_all(dir).map_err(|source| TrainError::Read { path: dir.to_owned(), source })?;
-        for name in COMPANIONS {
-            let source_path = self.checkpoint().dir().join(name);
-            match std::fs::read(&source_path) {
-                Ok(content) => atomic::write_bytes(&dir.join(name), &content)?,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(source) => return Err(TrainError::Read { path: source_path, source }),
-            }
+        for (name, content) in self.companions()? {
+            atomic::write_bytes(&dir.join(name), &content)?;
         }
-        Ok(atomic::write_bytes(&dir.join("model.safetensors"), &bytes)?)
+        Ok(atomic::write_bytes(&dir.join(SINGLE_FILE), &bytes)?)
     }
 }

@@ -2,15 +2,16 @@
 
 use super::hyper_parameters::hyper_parameters;
 use super::parameters::{self, Start};
-use super::{LinearSchedule, TrainError, TrainOptions};
+use super::{NotFiniteStep, StopFlag, TrainError, TrainOptions};
 use crate::data::micro_batch::MicroBatch;
 use crate::data::window::Window;
 use crate::executor::{Executor, WeightStore};
 use crate::topology::{Pretended, Topology};
 use crate::weights::Checkpoint;
-use gptjc_graphs::plan::Plan;
+use gptjc_graphs::plan::{Buffer, Memory, Plan};
 use gptjc_graphs::shape::Extents;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// What an optimizer step did.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -27,6 +28,8 @@ pub struct StepReport {
     pub tokens: usize,
     /// Of them, those with a label.
     pub labelled: usize,
+    /// Seconds from the first micro-batch (of this process, if the step was resumed) to the new parameters.
+    pub seconds: f64,
 }
 
 /// What an evaluation found.
@@ -93,46 +96,147 @@ impl Trainer {
         &mut self.executor
     }
 
-    /// One optimizer step over `windows`, which are its windows 0, 1, ... in the order of every sum.
+    /// Optimizer steps done.
+    pub fn done(&self) -> u64 {
+        self.done
+    }
+
+    /// The flag that ends a micro-batch or an evaluation at the next step of the plan. Raised, it also keeps the next from
+    /// beginning; an optimizer step that is being applied is finished.
+    pub fn stop_flag(&self) -> StopFlag {
+        StopFlag::new(self.executor.stop_flag())
+    }
+
+    /// Floating-point operations of training on a token, by the estimate that Hugging Face's Trainer logs: 6 for each
+    /// parameter that is not an embedding.
+    pub fn flops_per_token(&self) -> f64 {
+        let plan = self.plan();
+        let steps = plan.entries.iter().flat_map(|entry| &entry.steps);
+        let embedded = steps.filter(|step| step.kernel.starts_with("embedding-"));
+        let tables: Vec<&str> = embedded
+            .filter_map(|step| plan.buffers.get(*step.operands.first()? as usize))
+            .map(|buffer| buffer.name.as_str())
+            .collect();
+        let counted = plan.frozen_tensors().chain(plan.buffers_in(Memory::Parameter));
+        let counted = counted.filter(|buffer| !tables.contains(&buffer.name.as_str()));
+        let elements = |buffer: &Buffer| buffer.dims.iter().map(|dim| dim.bound as f64).product::<f64>();
+        6.0 * counted.map(elements).sum::<f64>()
+    }
+
+    /// One optimizer step at learning rate `rate` over `windows`, which are its windows 0, 1, ... in the order of every
+    /// sum.
     ///
     /// # Errors
     /// [`TrainError`] if the step has no label, or its loss or gradient are not finite.
-    pub fn step(&mut self, windows: &[&Window], schedule: &LinearSchedule) -> Result<StepReport, TrainError> {
-        let (step, learning_rate) = (self.done + 1, schedule.rate(self.done));
-        let (tokens, labelled) = self.accumulate(windows)?;
+    pub fn step(&mut self, windows: &[&Window], rate: f64) -> Result<StepReport, TrainError> {
+        let begun = Instant::now();
+        self.accumulate(windows)?;
+        Ok(StepReport { seconds: begun.elapsed().as_secs_f64(), ..self.apply(windows, rate)? })
+    }
+
+    /// Forward and backward of all `windows`, in micro-batches; returns token slots and labelled ones.
+    ///
+    /// # Errors
+    /// As [`micro_step`](Self::micro_step).
+    pub fn accumulate(&mut self, windows: &[&Window]) -> Result<(usize, usize), TrainError> {
+        let (mut first, mut tokens, mut labelled) = (0, 0, 0);
+        while first < windows.len() {
+            let next = first + self.micro_batch_at(first, windows.len());
+            let extents = self.micro_step(&windows[first..next], first)?;
+            tokens += extents.slots;
+            labelled += extents.rows;
+            first = next;
+        }
+        Ok((tokens, labelled))
+    }
+
+    /// Windows of the micro-batch that begins at window `first` of a step of `windows` windows.
+    ///
+    /// A micro-batch never overwrites a sum that stands for windows before it: then a run that is stopped in the middle
+    /// of one has lost nothing of them. Window i is joined with what stands at the levels of its trailing ones and written
+    /// to the level above; while i stays below the next multiple of the largest power of two that divides `first`, no
+    /// such level is one that `first` windows have filled. Micro-batches of a power of two keep to that by themselves.
+    pub fn micro_batch_at(&self, first: usize, windows: usize) -> usize {
+        let bound = (self.plan().options.micro_batch as usize).max(1);
+        let aligned = if first == 0 { bound } else { 1 << first.trailing_zeros().min(usize::BITS - 2) };
+        bound.min(aligned).min(windows.saturating_sub(first))
+    }
+
+    /// Forward and backward of one micro-batch, whose first window is window `first` of the optimizer step; returns what
+    /// it has of each extent.
+    ///
+    /// # Errors
+    /// [`TrainError::Executor`] if the plan has no room for it, or is [stopped](TrainError::is_stop): then the sums of the
+    /// windows before `first` are as they were, and the same micro-batch may be run again.
+    pub fn micro_step(&mut self, windows: &[&Window], first: usize) -> Result<Extents, TrainError> {
+        let extents = self.prepare(windows, first)?;
+        self.executor.run("micro_step", &extents)?;
+        Ok(extents)
+    }
+
+    /// Writes what a micro-batch needs, whose first window is window `first` of the optimizer step.
+    pub(super) fn prepare(&mut self, windows: &[&Window], first: usize) -> Result<Extents, TrainError> {
+        let extents = self.load(windows)?;
+        let seed = self.options.seed;
+        let counter = [seed as u32, (seed >> 32) as u32, self.done as u32, first as u32];
+        self.executor.write("counter", &counter.map(|word| word.cast_signed()))?;
+        Ok(extents)
+    }
+
+    /// The first step of `apply` that changes a parameter; those before it make the loss and the gradient's norm.
+    pub(super) fn updates(&self) -> usize {
+        let steps = self.plan().entry("apply").map_or(&[][..], |entry| &entry.steps);
+        steps.iter().position(|step| step.kernel.starts_with("adamw-")).unwrap_or(steps.len())
+    }
+
+    /// The micro-batch that was loaded last.
+    pub(super) fn batch(&self) -> &MicroBatch {
+        &self.batch
+    }
+
+    /// The next optimizer step is the one behind the first `done`.
+    pub(super) fn resume_at(&mut self, done: u64) {
+        self.done = done;
+    }
+
+    /// Ends the optimizer step whose `windows` were accumulated: new parameters at learning rate `rate`. The report's
+    /// `seconds` are those of this call.
+    ///
+    /// # Errors
+    /// [`TrainError`] if the step has no label, or its loss or gradient are not finite.
+    pub fn apply(&mut self, windows: &[&Window], rate: f64) -> Result<StepReport, TrainError> {
+        let begun = Instant::now();
+        let step = self.done + 1;
+        let tokens = windows.iter().map(|window| window.tokens.len()).sum();
+        let labelled = windows.iter().map(|window| window.targets.iter().flatten().count()).sum();
         if labelled == 0 {
             return Err(TrainError::NoLabels { step, windows: windows.len() });
         }
         self.executor.write("totals", &[windows.len() as i32, labelled as i32])?;
-        self.executor.write("hyper", &hyper_parameters(&self.options, self.done, learning_rate))?;
-        self.executor.run("apply", &Extents::default())?;
+        self.executor.write("hyper", &hyper_parameters(&self.options, self.done, rate))?;
+        // What the update needs is there before it, so that a step that went wrong changes nothing.
+        let updates = self.updates();
+        self.executor.run_until("apply", &Extents::default(), updates)?;
         let loss_sum = self.executor.read::<f32>("loss")?[0];
         let loss = (f64::from(loss_sum) / labelled as f64) as f32;
         let grad_norm = self.executor.read::<f32>("grad_norm")?[0];
         for (what, value) in [("the loss", loss), ("the gradient's norm", grad_norm)] {
             if !value.is_finite() {
-                return Err(TrainError::NotFinite { step, what, value });
+                let origin = self.find_origin(windows)?;
+                let windows = Vec::new();
+                return Err(TrainError::NotFinite(Box::new(NotFiniteStep {
+                    step,
+                    what,
+                    value,
+                    windows,
+                    origin,
+                })));
             }
         }
+        self.executor.run_until("apply", &Extents::default(), usize::MAX)?;
         self.done += 1;
-        Ok(StepReport { step, loss, grad_norm, learning_rate, tokens, labelled })
-    }
-
-    /// Forward and backward of all `windows`, in micro-batches; returns token slots and labelled ones.
-    pub fn accumulate(&mut self, windows: &[&Window]) -> Result<(usize, usize), TrainError> {
-        let (mut tokens, mut labelled) = (0, 0);
-        let micro_batch = self.plan().options.micro_batch as usize;
-        for (index, chunk) in windows.chunks(micro_batch).enumerate() {
-            let extents = self.load(chunk)?;
-            let seed = self.options.seed;
-            let first = index * micro_batch;
-            let counter = [seed as u32, (seed >> 32) as u32, self.done as u32, first as u32];
-            self.executor.write("counter", &counter.map(|word| word.cast_signed()))?;
-            self.executor.run("micro_step", &extents)?;
-            tokens += extents.slots;
-            labelled += extents.rows;
-        }
-        Ok((tokens, labelled))
+        let seconds = begun.elapsed().as_secs_f64();
+        Ok(StepReport { step, loss, grad_norm, learning_rate: rate, tokens, labelled, seconds })
     }
 
     /// Loss of `windows` without dropout; parameters stay as they are.

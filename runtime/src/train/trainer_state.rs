@@ -40,7 +40,7 @@ pub enum TrainerStateError {
 }
 
 /// One entry of the log. Evaluations and the closing entry have their values in `other`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct LogEntry {
     /// Epochs done, with the part of the current one.
     pub epoch: f64,
@@ -55,7 +55,7 @@ pub struct LogEntry {
     pub loss: Option<f32>,
     /// Optimizer steps done.
     pub step: u64,
-    /// Everything else, by name: `eval_loss`, `eval_accuracy`, `train_runtime` and so on.
+    /// Everything else, by name: `eval_loss`, `eval_accuracy`, `train_runtime` and so on. Numbers, texts and truth values.
     #[serde(flatten)]
     pub other: BTreeMap<String, serde_json::Value>,
 }
@@ -109,12 +109,18 @@ pub struct TrainerState {
     #[serde(default)]
     pub trial_name: Option<String>,
     /// Parameters of that trial; never here.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::log_entry::scalars")]
     pub trial_params: Option<serde_json::Value>,
 }
 
 fn yes() -> bool {
     true
+}
+
+impl Default for TrainerState {
+    fn default() -> Self {
+        Self::new(0, 0)
+    }
 }
 
 impl TrainerState {
@@ -153,9 +159,14 @@ impl TrainerState {
     /// # Errors
     /// [`FileError`] naming the file; what was there before stays.
     pub fn save(&self, path: &Path) -> Result<(), FileError> {
+        write_bytes(path, self.to_json(path)?.as_bytes())
+    }
+
+    /// The text of the file `path`.
+    pub(super) fn to_json(&self, path: &Path) -> Result<String, FileError> {
         let text = serde_json::to_string_pretty(self)
             .map_err(|error| FileError::new("write", path, io::Error::other(error)))?;
-        write_bytes(path, (text + "\n").as_bytes())
+        Ok(text + "\n")
     }
 }
 

@@ -175,7 +175,8 @@ fn check_interface(model: &Path, sizes: &ModelSizes, summary: &ModelSummary) -> 
         ["input_ids", "attention_mask", "position_ids"].map(|name| (name.to_owned(), ids())).into();
     let logits = (ElementType::F32, vec![None, None, Some(sizes.vocab_size)]);
     let mut outputs: BTreeMap<String, Expected> = [("logits".to_owned(), logits)].into();
-    for layer in 0..sizes.n_layer {
+    // One layer more than there are inputs is enough to find that one is missing, whatever the config says.
+    for layer in 0..sizes.n_layer.min(summary.inputs.len() + 1) {
         for part in ["key", "value"] {
             inputs.insert(format!("past_key_values.{layer}.{part}"), cache.clone());
             outputs.insert(format!("present.{layer}.{part}"), cache.clone());
@@ -197,8 +198,10 @@ fn check_values(
         expected,
         found,
     };
+    let by_name: BTreeMap<&str, &DeclaredValue> =
+        found.iter().map(|value| (value.name.as_str(), value)).collect();
     for (name, expected) in expected {
-        let value = found.iter().find(|value| value.name == *name);
+        let value = by_name.get(name.as_str()).copied();
         if !value.is_some_and(|value| fits(expected, value)) {
             let found = value.map_or("no such ".to_owned() + kind, show_found);
             return Err(refuse(format!("{kind} `{name}`"), show_expected(expected), found));

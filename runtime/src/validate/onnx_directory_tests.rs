@@ -95,6 +95,9 @@ fn configurations_and_models_that_do_not_fit_are_refused() {
         error.contains("input `past_key_values.1.key`; expected float [?, 2, ?, 4], found no such input"),
         "{error}"
     );
+    // However many layers a config has, no more are looked for than the model can have.
+    fs::write(&config, CONFIG.replace("\"n_layer\": 1", "\"n_layer\": 9223372036854775807")).unwrap();
+    assert!(refused(&directory).contains("input `past_key_values.1.key`"), "{}", refused(&directory));
     fs::write(&config, CONFIG.replace("\"vocab_size\": 10", "\"vocab_size\": 11")).unwrap();
     let error = refused(&directory);
     assert!(error.contains("output `logits`; expected float [?, ?, 11], found float [batch_size"), "{error}");

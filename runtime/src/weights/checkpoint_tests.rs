@@ -13,7 +13,7 @@ fn f32_tensor(name: &'static str, shape: &[usize]) -> Tensor {
 /// A directory with one file of `tensors`.
 fn directory(tensors: &[Tensor]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    write(&dir.path().join(SINGLE), tensors);
+    write(&dir.path().join(SINGLE_FILE), tensors);
     dir
 }
 
@@ -22,7 +22,7 @@ fn sharded(index: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     write(&dir.path().join("a.safetensors"), &[f32_tensor("transformer.wte.weight", &[4, 2])]);
     write(&dir.path().join("b.safetensors"), &[f32_tensor("lm_head.weight", &[4, 2])]);
-    std::fs::write(dir.path().join(INDEX), index).unwrap();
+    std::fs::write(dir.path().join(INDEX_FILE), index).unwrap();
     dir
 }
 
@@ -81,7 +81,7 @@ fn an_index_that_is_wrong_is_refused() {
         ("}}", "", "not a valid index"),
     ] {
         let message = open_error(sharded(&GOOD_INDEX.replace(from, to)).path());
-        assert!(message.contains(expected) && message.contains(INDEX), "{from} -> {to}: {message}");
+        assert!(message.contains(expected) && message.contains(INDEX_FILE), "{from} -> {to}: {message}");
     }
     assert!(open_error(sharded(r#"{"weight_map":{}}"#).path()).contains("names no tensor"));
 }
@@ -156,13 +156,10 @@ fn many_problems_are_counted_not_all_shown() {
 #[test]
 fn a_directory_without_safetensors_says_what_it_needs() {
     let dir = tempfile::tempdir().unwrap();
-    assert!(open_error(dir.path()).contains("expected model.safetensors"));
+    assert!(open_error(dir.path()).contains("expected model.safetensors or pytorch_model.bin"));
     std::fs::write(dir.path().join("pytorch_model.bin"), b"PK").unwrap();
     let message = open_error(dir.path());
-    assert!(
-        message.contains("pytorch_model.bin only") && message.contains("safe_serialization=True"),
-        "{message}"
-    );
+    assert!(message.contains("pytorch_model.bin` is of an unknown format"), "{message}");
     assert!(open_error(&dir.path().join("nowhere")).contains("is not a directory"));
 }
 
@@ -174,4 +171,62 @@ fn a_truncated_shard_is_named() {
     std::fs::write(&path, &bytes[..bytes.len() - 4]).unwrap();
     let message = open_error(dir.path());
     assert!(message.contains("b.safetensors` is truncated"), "{message}");
+}
+
+/// A directory with the shards `zip.bin` and `legacy.bin` under the names that `index` has for them.
+fn torch_shards(index: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, source) in [("a.bin", "zip.bin"), ("b.bin", "legacy.bin")] {
+        std::fs::copy(golden("torch").join(source), dir.path().join(name)).unwrap();
+    }
+    std::fs::write(dir.path().join("pytorch_model.bin.index.json"), index).unwrap();
+    dir
+}
+
+#[test]
+fn files_of_torch_are_weights_like_others() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::copy(golden("torch/legacy.bin"), dir.path().join("pytorch_model.bin")).unwrap();
+    let checkpoint = Checkpoint::open(dir.path()).unwrap();
+    assert_eq!(checkpoint.format(), Format::Torch);
+    assert_eq!(checkpoint.files().collect::<Vec<_>>(), [dir.path().join("pytorch_model.bin")]);
+    let view = checkpoint.tensor("transformer.h.0.attn.q_proj.weight").unwrap();
+    assert_eq!((view.dtype, view.shape, view.len()), (WeightDtype::Bf16, [2, 6].as_slice(), 12));
+    let file = std::fs::read(view.file).unwrap();
+    assert_eq!(&file[view.offset as usize..][..view.bytes.len()], view.bytes);
+    let message = |name: &str, shape: &[usize]| {
+        checkpoint.check(&[TensorSpec::new(name, shape)]).unwrap_err().to_string()
+    };
+    let dtype = message("other.torch.int64", &[2]);
+    assert!(dtype.contains("in pytorch_model.bin: expected dtype F32, F16 or BF16, found I64"), "{dtype}");
+    let shape = message("transformer.wte.weight", &[6, 4]);
+    assert!(shape.contains("expected shape [6, 4], found [4, 6]"), "{shape}");
+    // safetensors come first, as in transformers.
+    write(&dir.path().join(SINGLE_FILE), &[f32_tensor("transformer.wte.weight", &[4, 2])]);
+    assert_eq!(Checkpoint::open(dir.path()).unwrap().format(), Format::Safetensors);
+}
+
+#[test]
+fn shards_of_torch_are_held_against_their_index() {
+    let names: Vec<String> = {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::copy(golden("torch/zip.bin"), dir.path().join("pytorch_model.bin")).unwrap();
+        Checkpoint::open(dir.path()).unwrap().names().map(str::to_owned).collect()
+    };
+    let index = |buffers: &str| {
+        let entries: Vec<String> = names.iter().map(|name| format!("{name:?}: \"a.bin\"")).collect();
+        format!("{{\"weight_map\": {{{}{buffers}}}}}", entries.join(", "))
+    };
+    let dir = torch_shards(&index(""));
+    let checkpoint = Checkpoint::open(dir.path()).unwrap();
+    assert_eq!(checkpoint.names().count(), 14);
+    let files: Vec<_> = checkpoint.files().map(|file| file.file_name().unwrap().to_owned()).collect();
+    assert_eq!(files, ["pytorch_model.bin.index.json", "a.bin"]);
+    // The index of an old checkpoint lists its masks, which are not looked for.
+    let masks = torch_shards(&index(", \"transformer.h.0.attn.bias\": \"a.bin\""));
+    assert_eq!(Checkpoint::open(masks.path()).unwrap().names().count(), 14);
+    let both = torch_shards(&index(", \"more\": \"b.bin\""));
+    assert!(open_error(both.path()).contains("but `b.bin` has it too"));
+    let missing = torch_shards(&index(", \"more\": \"c.bin\""));
+    assert!(open_error(missing.path()).contains("`c.bin` (1 tensors) is missing"));
 }

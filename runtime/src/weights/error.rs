@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use safetensors::Dtype;
 use thiserror::Error;
 
-use super::SafetensorsError;
+use super::{SafetensorsError, TorchError};
 
 /// How many problems of a checkpoint one message shows.
 const SHOWN: usize = 4;
@@ -16,7 +16,7 @@ const SHOWN: usize = 4;
 pub enum WeightsError {
     /// The path is no directory.
     #[error(
-        "`{}` is not a directory: give the directory with config.json and model.safetensors",
+        "`{}` is not a directory: give the directory with config.json and the weights",
         dir.display()
     )]
     NotADirectory {
@@ -25,31 +25,19 @@ pub enum WeightsError {
     },
     /// No file with weights.
     #[error(
-        "no weights in `{}`: expected model.safetensors, or model.safetensors.index.json with its shards",
+        "no weights in `{}`: expected model.safetensors or pytorch_model.bin, or the shards of one with their index.json",
         dir.display()
     )]
     NoWeights {
         /// The directory.
         dir: PathBuf,
     },
-    /// Only the older pickle format is there.
-    #[error(
-        "`{}` has its weights as {file} only, and gptjc reads safetensors for now; convert once with\n  \
-         python -c \"from transformers import AutoModelForCausalLM as M; \
-         M.from_pretrained('{}', torch_dtype='auto').save_pretrained('NEW_DIR', safe_serialization=True)\"\n\
-         and give NEW_DIR",
-        dir.display(),
-        dir.display()
-    )]
-    OnlyPickle {
-        /// The directory.
-        dir: PathBuf,
-        /// The file found.
-        file: &'static str,
-    },
     /// A file with tensors cannot be read.
     #[error(transparent)]
     File(#[from] SafetensorsError),
+    /// A file of `torch.save` cannot be read.
+    #[error(transparent)]
+    Torch(#[from] TorchError),
     /// The index of a sharded checkpoint cannot be read.
     #[error("cannot read `{}`: {source}", path.display())]
     IndexRead {

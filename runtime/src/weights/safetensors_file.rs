@@ -5,12 +5,12 @@
 //! Invariant: the byte range of every entry lies inside the file and has the length that its dtype and shape say.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::{Dtype, Metadata, SafeTensorError, SafeTensors};
+use safetensors::Dtype;
 use thiserror::Error;
 
+use super::safetensors_header;
 use crate::memory::mapped_file::{MapError, MappedFile};
 
 /// Bytes of the length field at the start of a safetensors file.
@@ -59,12 +59,12 @@ pub enum SafetensorsError {
         found: u64,
     },
     /// The header is not what the format asks for.
-    #[error("`{}` has no valid safetensors header: {source}; copy or download it again", path.display())]
+    #[error("`{}` has no valid safetensors header: {reason}; copy or download it again", path.display())]
     Header {
         /// The file.
         path: PathBuf,
-        /// What the parser said.
-        source: SafeTensorError,
+        /// What is wrong with it.
+        reason: String,
     },
 }
 
@@ -95,27 +95,13 @@ impl SafetensorsFile {
     /// [`SafetensorsError`] if the file cannot be read, is truncated, or is not a safetensors file.
     pub fn open(path: &Path) -> Result<SafetensorsFile, SafetensorsError> {
         let mapped = MappedFile::open(path)?;
-        let (data_start, metadata) = read_header(path, mapped.bytes())?;
-        let entries = metadata
-            .tensors()
-            .into_iter()
-            .map(|(name, info)| {
-                let (start, end) = info.data_offsets;
-                let entry = Entry {
-                    dtype: info.dtype,
-                    shape: info.shape.clone(),
-                    start: data_start + start,
-                    end: data_start + end,
-                };
-                (name, entry)
-            })
-            .collect();
+        let entries = read_entries(path, mapped.bytes())?;
         Ok(SafetensorsFile { mapped, entries })
     }
 
-    /// The file.
-    pub(crate) fn mapped(&self) -> &MappedFile {
-        &self.mapped
+    /// The mapped file and the table.
+    pub(super) fn into_parts(self) -> (MappedFile, BTreeMap<String, Entry>) {
+        (self.mapped, self.entries)
     }
 
     /// All tensors by name.
@@ -128,19 +114,14 @@ impl SafetensorsFile {
         &self.mapped.bytes()[entry.start..entry.end]
     }
 
-    /// As [`MappedFile::release`], for bytes counted from the start of the file.
-    pub fn release(&self, range: Range<usize>) {
-        self.mapped.release(range);
-    }
-
     /// The path it was opened by.
     pub fn path(&self) -> &Path {
         self.mapped.path()
     }
 }
 
-/// Returns where the data starts, and the table of tensors.
-fn read_header(path: &Path, bytes: &[u8]) -> Result<(usize, Metadata), SafetensorsError> {
+/// The table of tensors of the file `path`, whose bytes are `bytes`.
+fn read_entries(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Entry>, SafetensorsError> {
     if bytes.starts_with(b"version https://git-lfs") {
         return Err(SafetensorsError::LfsPointer { path: path.to_owned() });
     }
@@ -150,17 +131,19 @@ fn read_header(path: &Path, bytes: &[u8]) -> Result<(usize, Metadata), Safetenso
     if length.is_none() || header_end > found {
         return Err(SafetensorsError::HeaderBeyondFile { path: path.to_owned(), header_end, found });
     }
-    match SafeTensors::read_metadata(bytes) {
-        Ok((header, metadata)) => Ok((LENGTH_FIELD as usize + header, metadata)),
-        Err(SafeTensorError::MetadataIncompleteBuffer) => {
-            // The header itself is well formed: parse it once more, only to say how long the file should be.
-            let header = &bytes[LENGTH_FIELD as usize..header_end as usize];
-            let data = serde_json::from_slice::<Metadata>(header).map_or(0, |metadata| metadata.data_len());
-            let expected = header_end.saturating_add(data as u64);
-            Err(SafetensorsError::Length { path: path.to_owned(), expected, found })
-        }
-        Err(source) => Err(SafetensorsError::Header { path: path.to_owned(), source }),
+    let data_start = header_end as usize; // inside of the file, which is mapped
+    let header = safetensors_header::parse(&bytes[LENGTH_FIELD as usize..data_start])
+        .map_err(|reason| SafetensorsError::Header { path: path.to_owned(), reason })?;
+    let expected = header_end.saturating_add(header.data_length as u64);
+    if expected != found {
+        return Err(SafetensorsError::Length { path: path.to_owned(), expected, found });
     }
+    let mut entries = header.entries;
+    for entry in entries.values_mut() {
+        entry.start += data_start;
+        entry.end += data_start;
+    }
+    Ok(entries)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use gptj::{Gptj, Sums};
 use gptjc_graphs::models::gptj::names::Projection;
 use gptjc_graphs::plan::{CompileOptions, LoraOptions, ModelConfig};
 use gptjc_runtime::data::window::Window;
-use gptjc_runtime::train::{LinearSchedule, TrainOptions};
+use gptjc_runtime::train::TrainOptions;
 use gptjc_tests::golden;
 use gptjc_tests::interpreted::Interpreted;
 use gptjc_tests::random_model::{self, LabelledToken, Random, Tensors};
@@ -54,16 +54,33 @@ fn model() -> impl Strategy<Value = ModelConfig> {
     )
 }
 
-fn lora() -> impl Strategy<Value = LoraOptions> {
+/// Adapters, and for each projection of each layer a bit that says whether it may have one; half the time all may.
+fn lora() -> impl Strategy<Value = (LoraOptions, u32)> {
     let names = Projection::ALL.map(|projection| projection.name().to_owned()).to_vec();
     let targets = prop::sample::subsequence(names, 1..=6);
-    (1u64..=4, 1u64..=64, targets, any::<bool>()).prop_map(|(rank, alpha, targets, use_rslora)| LoraOptions {
+    let places = prop::option::weighted(0.5, any::<u32>()).prop_map(|bits| bits.unwrap_or(u32::MAX));
+    let lora = (1u64..=4, 1u64..=64, targets, any::<bool>());
+    let lora = lora.prop_map(|(rank, alpha, targets, use_rslora)| LoraOptions {
         rank,
         alpha: alpha as f64,
         dropout: 0.0,
         targets,
         use_rslora,
-    })
+        only_in: Vec::new(),
+    });
+    (lora, places)
+}
+
+/// Takes adapters off where `places` has no bit, but for the last one.
+fn thin_out(lora: &mut LoraOptions, places: u32, n_layer: u64) {
+    let mut sites = lora.sites(n_layer);
+    let last = sites.last().copied();
+    let mut bit = 0;
+    sites.retain(|site| {
+        bit += 1;
+        places >> (bit - 1) & 1 == 1 || Some(*site) == last
+    });
+    lora.place(&sites, n_layer);
 }
 
 /// One to three windows of one or two segments of uneven lengths; six tokens in ten have a label.
@@ -80,6 +97,10 @@ fn case() -> impl Strategy<Value = Case> {
     // One case in four trains all parameters.
     let shape = (model(), prop::option::weighted(0.75, lora()), windows());
     (shape, 0usize..3, any::<u64>()).prop_map(|((model, lora, mut windows), spare, seed)| {
+        let lora = lora.map(|(mut lora, places)| {
+            thin_out(&mut lora, places, model.n_layer);
+            lora
+        });
         let vocab = model.vocab_size as u32;
         for (token, label) in windows.iter_mut().flatten().flatten() {
             *token %= vocab;
@@ -145,8 +166,7 @@ impl Case {
             .map(|(name, values)| (name, widen(values)))
             .collect();
         // The step starts its sums anew, so it reports the loss of the same parameters.
-        let schedule = LinearSchedule { peak: 1e-3, warmup_steps: 0, total_steps: 1 };
-        let report = trainer.step(&windows, &schedule).unwrap();
+        let report = trainer.step(&windows, 1e-3).unwrap();
         let labelled = labelled as f64;
         Opinion { loss: f64::from(report.loss) * labelled, evaluated: evaluation.loss * labelled, gradients }
     }

@@ -20,7 +20,8 @@ fn options(lora: bool) -> CompileOptions {
         layer_norm_epsilon: 1e-5,
     };
     let targets = ["q_proj", "fc_in"].map(str::to_owned).to_vec();
-    let adapters = LoraOptions { rank: 2, alpha: 4.0, dropout: 0.05, targets, use_rslora: false };
+    let adapters =
+        LoraOptions { rank: 2, alpha: 4.0, dropout: 0.05, targets, use_rslora: false, only_in: Vec::new() };
     CompileOptions {
         model,
         lora: lora.then_some(adapters),

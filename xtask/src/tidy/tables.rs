@@ -33,8 +33,16 @@ pub(super) const UNSAFE_PLACES: &[Place] = &[
         reason: "writes streamed weights where the plan's verifier proved that nobody reads",
     },
     Place {
+        path: "benches/benches/peers.rs",
+        reason: "calls other libraries' products, whose interfaces are unsafe",
+    },
+    Place {
         path: "runtime/tests/no_allocation.rs",
         reason: "an allocator that counts, to show that a run allocates nothing",
+    },
+    Place {
+        path: "tests/tests/fuzz/allocator.rs",
+        reason: "an allocator that counts, to show that a parser's memory is bounded by its input",
     },
 ];
 

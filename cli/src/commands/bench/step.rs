@@ -4,13 +4,14 @@ use super::model::{self, SyntheticModel};
 use super::step_report::{Profile, StepReport};
 use super::threads;
 use crate::commands::compile;
+use crate::commands::weights::{self, Needed};
 use crate::console::Console;
 use crate::error::CliError;
-use crate::flags::StepFlags;
+use crate::flags::{LoraFlags, StepFlags};
 use crate::settings;
 use gptjc_compiler::work;
 use gptjc_graphs::models::gptj::config;
-use gptjc_graphs::plan::{CompileOptions, Isa, LoraOptions, ModelConfig, Packing, Plan, Precision};
+use gptjc_graphs::plan::{CompileOptions, Isa, ModelConfig, Packing, Plan, Precision};
 use gptjc_graphs::shape::Extents;
 use gptjc_runtime::bench::isolated::Inputs;
 use gptjc_runtime::bench::trace::chrome_trace;
@@ -19,14 +20,13 @@ use gptjc_runtime::data::window::Window;
 use gptjc_runtime::files::atomic::write_bytes;
 use gptjc_runtime::machine;
 use gptjc_runtime::train::{Start, TrainOptions, Trainer};
-use gptjc_runtime::weights::Checkpoint;
 use std::path::Path;
 use std::sync::Arc;
 
 /// Runs the command.
 pub(crate) fn run(flags: &StepFlags, console: Console) -> Result<(), CliError> {
     let (model, threads) = (model_config(flags)?, threads(&flags.measure));
-    let plan = compile::plan(&options(flags, model))?;
+    let plan = compile::plan(&options(flags, model)?)?;
     let work = &flags.work;
     let segment = work.segment.unwrap_or(work.sequence);
     let windows = model::windows(work.windows, work.sequence, segment, work.labelled_share, model.vocab_size);
@@ -36,8 +36,7 @@ pub(crate) fn run(flags: &StepFlags, console: Console) -> Result<(), CliError> {
     };
     let made = synthetic.as_ref().map(SyntheticModel::path);
     let directory = made.as_deref().or(flags.model.model.as_deref()).unwrap_or(Path::new("."));
-    let checkpoint = Checkpoint::open(directory)
-        .map_err(|source| CliError::Weights { path: directory.to_owned(), source: source.into() })?;
+    let checkpoint = weights::open(directory, &model, Needed::of(&plan), console)?;
     let train = TrainOptions {
         per_device_train_batch_size: work.windows as usize,
         threads,
@@ -134,9 +133,13 @@ fn model_config(flags: &StepFlags) -> Result<ModelConfig, CliError> {
     Ok(ModelConfig { n_layer: flags.model.layers.unwrap_or(parsed.n_layer), ..parsed })
 }
 
-fn options(flags: &StepFlags, model: ModelConfig) -> CompileOptions {
+fn options(flags: &StepFlags, model: ModelConfig) -> Result<CompileOptions, CliError> {
     let work = &flags.work;
-    let mut options = settings::defaults(model, machine::host(), None);
+    let mut target = machine::host();
+    if let Some(isa) = work.variant {
+        target.isa = isa.name().to_owned();
+    }
+    let mut options = settings::defaults(model, target, None);
     options.precision = flags.model.precision.into();
     options.max_seq_length = work.sequence;
     if work.segment.is_some_and(|segment| segment < work.sequence) {
@@ -147,12 +150,15 @@ fn options(flags: &StepFlags, model: ModelConfig) -> CompileOptions {
     options.step_windows = work.windows;
     options.memory_budget = work.memory_budget.unwrap_or(0);
     options.micro_batch = work.micro_batch.unwrap_or(0);
-    options.lora = Some(LoraOptions {
-        rank: work.rank,
-        alpha: 2.0 * work.rank as f64,
-        dropout: work.dropout,
-        targets: settings::in_model_order(&work.targets),
-        use_rslora: false,
-    });
-    options
+    let typed = LoraFlags {
+        lora_rank: Some(work.rank),
+        lora_alpha: Some(2.0 * work.rank as f64),
+        lora_dropout: Some(work.dropout),
+        lora_target_modules: Some(work.targets.clone()),
+        ..LoraFlags::default()
+    };
+    if let Some(lora) = &mut options.lora {
+        settings::overlay_lora(&typed, lora, model.n_layer)?;
+    }
+    Ok(options)
 }

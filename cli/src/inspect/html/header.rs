@@ -18,7 +18,7 @@ pub(super) fn title(view: &View<'_>) -> String {
 fn purpose(plan: &PlanFacts) -> String {
     let options = &plan.options;
     let trained = match &plan.lora {
-        Some(lora) => format!("LoRA of rank {} on {}", lora.rank, lora.targets.join(", ")),
+        Some(lora) => format!("LoRA of rank {} on {}", lora.rank, lora.described),
         None => "all parameters trained".to_owned(),
     };
     let windows = if options.decode_sequences > 0 {
@@ -125,7 +125,7 @@ fn options(view: &View<'_>) -> String {
             ("LoRA alpha", lora.alpha.to_string()),
             ("LoRA scaling", format!("{} ({kind})", lora.scaling)),
             ("LoRA dropout", lora.dropout.to_string()),
-            ("LoRA on", lora.targets.join(", ")),
+            ("LoRA on", lora.described.clone()),
         ]);
     }
     pairs.extend([

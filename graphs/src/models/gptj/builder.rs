@@ -4,7 +4,7 @@ use super::names::Projection;
 use crate::autodiff::AutodiffError;
 use crate::entities::ValueId;
 use crate::graph::{Graph, GraphError, Role};
-use crate::plan::{CompileOptions, Packing};
+use crate::plan::{CompileOptions, LoraOptions, Packing};
 use crate::shape::{Dim, TensorType};
 
 /// Options that no graph can be built for.
@@ -23,6 +23,18 @@ pub enum ModelError {
     NoTarget {
         /// What there is.
         known: String,
+    },
+    /// Layers of a target that are none, not ascending, or not of the model.
+    #[error(
+        "the LoRA target `{target}` is put on layers {found:?}: expected at least one of the layers 0 to {last}, ascending"
+    )]
+    TargetLayers {
+        /// The target.
+        target: String,
+        /// Its layers.
+        found: Vec<u64>,
+        /// The model's last layer.
+        last: u64,
     },
     /// An option outside of its range.
     #[error("{option}: expected {expected}, found {found}")]
@@ -157,11 +169,8 @@ impl<'o> Builder<'o> {
         Ok((sin, cos))
     }
 
-    /// True if `projection` has an adapter.
-    pub(super) fn is_target(&self, projection: Projection) -> bool {
-        self.options
-            .lora
-            .as_ref()
-            .is_some_and(|lora| lora.targets.iter().any(|name| name == projection.name()))
+    /// The adapters' options, if `projection` of `layer` has one.
+    pub(super) fn adapter(&self, layer: usize, projection: Projection) -> Option<&'o LoraOptions> {
+        self.options.lora.as_ref().filter(|lora| lora.is_on(projection.name(), layer as u64))
     }
 }

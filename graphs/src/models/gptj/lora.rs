@@ -30,9 +30,7 @@ impl Builder<'_> {
         self.graph.set_module(&module);
         let weight = self.weight(&format!("{module}.weight"), &[outputs, inputs])?;
         let base = self.graph.push1(Matmul::nt(), &[x, weight])?;
-        let Some(lora) = self.options.lora.as_ref().filter(|_| self.is_target(projection)) else {
-            return Ok(base);
-        };
+        let Some(lora) = self.adapter(layer, projection) else { return Ok(base) };
         let (rank, dropout, factor) = (lora.rank as usize, lora.dropout, lora.scaling());
         let a = self.parameter(&lora_a(&module), &[rank, inputs])?;
         let b = self.parameter(&lora_b(&module), &[outputs, rank])?;

@@ -16,6 +16,7 @@ mod lora;
 mod mlp;
 pub mod names;
 mod program;
+pub mod sites;
 
 pub use builder::ModelError;
 pub use decode::decode_graphs;

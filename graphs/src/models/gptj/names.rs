@@ -1,4 +1,6 @@
-//! Names of tensors: as Hugging Face's checkpoints and PEFT's adapters have them, and of what training keeps.
+//! Names of tensors, as Hugging Face's checkpoints and PEFT's adapters have them.
+//!
+//! Does not: name what training keeps; that is [`crate::plan::state`]'s.
 
 use crate::plan::ModelConfig;
 
@@ -70,21 +72,6 @@ pub fn lora_a(module: &str) -> String {
 /// PEFT's name of an adapter's second matrix, `[outputs, r]`.
 pub fn lora_b(module: &str) -> String {
     format!("base_model.model.{module}.lora_B.weight")
-}
-
-/// State: partial sums of a parameter's gradient, one for each level of the tree over windows.
-pub fn gradient_stack(parameter: &str) -> String {
-    format!("gradient.{parameter}")
-}
-
-/// State: AdamW's first moment of a parameter.
-pub fn first_moment(parameter: &str) -> String {
-    format!("adam.m.{parameter}")
-}
-
-/// State: AdamW's second moment of a parameter.
-pub fn second_moment(parameter: &str) -> String {
-    format!("adam.v.{parameter}")
 }
 
 /// Names and shapes of all tensors of a checkpoint, in the model's order.

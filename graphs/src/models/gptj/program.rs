@@ -7,7 +7,7 @@
 //! - `forward`: the loss of each window, without dropout.
 
 use super::builder::{Batch, Builder, ModelError};
-use super::names::{self, Projection};
+use super::names::Projection;
 use crate::autodiff::{WindowTables, differentiate};
 use crate::entities::ValueId;
 use crate::graph::{Graph, Role};
@@ -16,7 +16,7 @@ use crate::ops::elementwise::Fill;
 use crate::ops::optimizer::{AdamW, ClipScale, SumSquares};
 use crate::ops::rotary::RotaryTable;
 use crate::ops::window::{TreeAccumulate, TreeFinish, WindowSum};
-use crate::plan::CompileOptions;
+use crate::plan::{CompileOptions, TargetLayers, state};
 use crate::shape::{Dim, TensorType};
 
 /// The graphs of all entry points.
@@ -76,6 +76,15 @@ pub(super) fn check(options: &CompileOptions) -> Result<(), ModelError> {
     if let Some(target) = lora.targets.iter().find(|target| !known.contains(&target.as_str())) {
         return Err(ModelError::UnknownTarget { target: target.clone(), known: known.join(", ") });
     }
+    let last = options.model.n_layer.saturating_sub(1);
+    for TargetLayers { target, layers } in &lora.only_in {
+        if !lora.targets.contains(target) {
+            return Err(ModelError::UnknownTarget { target: target.clone(), known: lora.targets.join(", ") });
+        }
+        if !layers.is_sorted_by(|a, b| a < b) || layers.last().is_none_or(|layer| *layer > last) {
+            return Err(ModelError::TargetLayers { target: target.clone(), found: layers.clone(), last });
+        }
+    }
     if !(1..=options.model.n_embd).contains(&lora.rank) {
         let expected = format!("a rank from 1 to n_embd = {}", options.model.n_embd);
         return Err(out_of_range("lora_rank", expected, lora.rank));
@@ -127,14 +136,14 @@ fn micro_step(
     let tables = WindowTables { slots: Some(batch.window_table), rows: Some(batch.row_table) };
     let cotangents = differentiate(&mut builder.graph, &[(nll, seed)], tables)?;
     builder.graph.set_module("loss");
-    accumulate(&mut builder, "loss.sum", &[], window_loss)?;
+    accumulate(&mut builder, state::LOSS_STACK, &[], window_loss)?;
     let mut parameters = Vec::new();
     for name in builder.parameters.clone() {
         let Some(value) = builder.graph.find_input(&name).map(|input| input.value) else { continue };
         let Some(&gradient) = cotangents.get(&value) else { continue };
         let ty = builder.graph.ty(value).clone();
         builder.graph.set_module(name.trim_end_matches(".weight"));
-        accumulate(&mut builder, &names::gradient_stack(&name), &ty.dims, gradient)?;
+        accumulate(&mut builder, &state::gradient_stack(&name), &ty.dims, gradient)?;
         parameters.push((name, ty));
     }
     Ok((builder.graph, parameters))
@@ -162,13 +171,13 @@ fn apply(options: &CompileOptions, parameters: &[(String, TensorType)]) -> Resul
     let totals = graph.input("totals", Role::Control, TensorType::i32([Dim::fixed(2)]))?;
     let hyper = graph.input("hyper", Role::Control, TensorType::f32([Dim::fixed(hyper::LEN)]))?;
     graph.set_module("loss");
-    let loss_stack = graph.input("loss.sum", Role::State, stack_type(options, &[]))?;
+    let loss_stack = graph.input(state::LOSS_STACK, Role::State, stack_type(options, &[]))?;
     let loss = graph.push1(TreeFinish, &[loss_stack, totals])?;
     let mut gradients = Vec::new();
     let mut norm_operands = vec![totals, hyper];
     for (name, ty) in parameters {
         graph.set_module(name.trim_end_matches(".weight"));
-        let stack = graph.input(&names::gradient_stack(name), Role::State, stack_type(options, &ty.dims))?;
+        let stack = graph.input(&state::gradient_stack(name), Role::State, stack_type(options, &ty.dims))?;
         let gradient = graph.push1(TreeFinish, &[stack, totals])?;
         norm_operands.push(graph.push1(SumSquares, &[gradient])?);
         gradients.push(gradient);
@@ -179,7 +188,7 @@ fn apply(options: &CompileOptions, parameters: &[(String, TensorType)]) -> Resul
     for ((name, ty), gradient) in parameters.iter().zip(gradients) {
         graph.set_module(name.trim_end_matches(".weight"));
         let parameter = graph.input(name, Role::Parameter, ty.clone())?;
-        let (m, v) = (names::first_moment(name), names::second_moment(name));
+        let (m, v) = (state::first_moment(name), state::second_moment(name));
         let first = graph.input(&m, Role::State, ty.clone())?;
         let second = graph.input(&v, Role::State, ty.clone())?;
         let node = graph.push(AdamW, &[parameter, gradient, first, second, scale, hyper])?;

@@ -1,13 +1,12 @@
-//! `config.json` of the merged model: the source's, with the type that the weights are stored in.
+//! `config.json` beside weights of another type than the source's: the same, with that type.
 
 use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
 
-use super::MergeError;
-use crate::export::Sidecar;
-use crate::files::FileError;
+use super::error::ExportError;
+use super::sidecars::Sidecar;
 use crate::weights::WeightDtype;
 
 const CONFIG: &str = "config.json";
@@ -15,7 +14,7 @@ const CONFIG: &str = "config.json";
 const KEYS: [&str; 2] = ["torch_dtype", "dtype"];
 
 /// `sidecars`, of which `config.json` says `dtype`.
-pub(super) fn with_dtype(sidecars: Vec<Sidecar>, dtype: WeightDtype) -> Result<Vec<Sidecar>, MergeError> {
+pub(crate) fn with_dtype(sidecars: Vec<Sidecar>, dtype: WeightDtype) -> Result<Vec<Sidecar>, ExportError> {
     let edit = |sidecar| match sidecar {
         Sidecar::Copy(path) if path.file_name().is_some_and(|name| name == CONFIG) => {
             Ok(Sidecar::Text { name: CONFIG.into(), text: edited(&path, dtype)? })
@@ -25,15 +24,15 @@ pub(super) fn with_dtype(sidecars: Vec<Sidecar>, dtype: WeightDtype) -> Result<V
     sidecars.into_iter().map(edit).collect()
 }
 
-fn edited(path: &Path, dtype: WeightDtype) -> Result<String, MergeError> {
-    let text = fs::read_to_string(path).map_err(|source| FileError::new("read", path, source))?;
-    set_dtype(&text, dtype).map_err(|found| MergeError::Json { file: path.display().to_string(), found })
+fn edited(path: &Path, dtype: WeightDtype) -> Result<String, ExportError> {
+    let text = fs::read_to_string(path).map_err(ExportError::io("read", path))?;
+    set_dtype(&text, dtype).map_err(|reason| ExportError::Json { path: path.to_owned(), reason })
 }
 
 /// The text of a configuration with its type set, under the names it has, or the one that every version reads.
 fn set_dtype(text: &str, dtype: WeightDtype) -> Result<String, String> {
     let mut config: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    let object = config.as_object_mut().ok_or("another JSON value")?;
+    let object = config.as_object_mut().ok_or("expected an object, found another JSON value")?;
     let name = Value::from(dtype.hugging_face_name());
     let present: Vec<&str> = KEYS.into_iter().filter(|key| object.contains_key(*key)).collect();
     for key in if present.is_empty() { &KEYS[..1] } else { &present } {

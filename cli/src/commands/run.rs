@@ -1,0 +1,143 @@
+//! A run of a trainer: where it begins, where its checkpoints go, what stops it.
+
+use super::progress::Progress;
+use crate::console::Console;
+use crate::error::CliError;
+use crate::flags::checkpoint::{CheckpointFlags, ResumeFrom};
+use crate::flags::values::human_bytes;
+use crate::signals;
+use gptjc_runtime::data::window::Window;
+use gptjc_runtime::train::checkpoint::{CheckpointError, CheckpointOptions, Checkpoints, Saved};
+use gptjc_runtime::train::{
+    Evaluator, Finished, Job, RunState, Stopped, TRAINER_STATE_FILE, TrainError, Trainer, evaluate, train,
+};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Exit code of a run that a signal stopped and that can be resumed: EX_TEMPFAIL of sysexits.h, "try again later".
+const STOPPED: u8 = 75;
+
+/// What a run goes on from, found and proved whole before anything else is done.
+pub(crate) fn find(
+    flags: &CheckpointFlags,
+    output_dir: &Path,
+    console: Console,
+) -> Result<Option<Saved>, CliError> {
+    let failed = |error: CheckpointError| CliError::Resume(error.into());
+    match flags.resume() {
+        None | Some(ResumeFrom::Nothing) => Ok(None),
+        Some(ResumeFrom::Directory(directory)) => Saved::open(directory).map(Some).map_err(failed),
+        Some(ResumeFrom::Newest) => {
+            let (saved, passed) = Saved::newest(output_dir).map_err(failed)?;
+            passed.iter().for_each(|line| console.warn(line));
+            Ok(Some(saved))
+        }
+    }
+}
+
+/// A run that is about to begin.
+pub(crate) struct Run<'a> {
+    pub(crate) trainer: &'a mut Trainer,
+    pub(crate) windows: &'a [Window],
+    pub(crate) evaluator: Option<&'a mut dyn Evaluator>,
+    pub(crate) flags: &'a CheckpointFlags,
+    pub(crate) output_dir: &'a Path,
+    pub(crate) console: Console,
+}
+
+impl Run<'_> {
+    /// Trains from `saved` on, or anew, and writes what was trained.
+    pub(crate) fn go(mut self, saved: Option<Saved>) -> Result<ExitCode, CliError> {
+        let options = CheckpointOptions {
+            directory: self.output_dir.to_owned(),
+            total_limit: self.flags.save_total_limit.map(|limit| limit as usize),
+            rolling: self.flags.rolling(),
+        };
+        let mut checkpoints = Checkpoints::new(options, self.trainer, self.windows).map_err(failed)?;
+        checkpoints.check_space().map_err(|error| failed(error.into()))?;
+        let state = match saved {
+            Some(saved) => self.resume(saved, &mut checkpoints)?,
+            None => RunState::default(),
+        };
+        let mut progress = Progress::new(self.console);
+        let Finished { state, stopped } = self.train(state, &mut checkpoints, &mut progress)?;
+        if stopped == Some(Stopped::ByFlag) {
+            self.console.warn(&format!(
+                "stopped after step {} of {}; go on with the same command and --resume-from-checkpoint",
+                state.trainer.global_step, state.trainer.max_steps
+            ));
+            return Ok(ExitCode::from(STOPPED));
+        }
+        self.finish(state, &checkpoints, &mut progress)?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn resume(&mut self, saved: Saved, checkpoints: &mut Checkpoints) -> Result<RunState, CliError> {
+        let (step, windows) = saved.position();
+        let directory = saved.directory().display().to_string();
+        let resumed = saved.resume(self.trainer, checkpoints, self.flags.resume_on_other_isa);
+        let (state, notes) = resumed.map_err(|error| CliError::Resume(error.into()))?;
+        notes.iter().for_each(|note| self.console.warn(note));
+        let inside = if windows > 0 { format!(" and {windows} windows of the next") } else { String::new() };
+        self.console.line(&format!("resumed from {directory}: {step} steps{inside} are done"));
+        Ok(state)
+    }
+
+    fn train(
+        &mut self,
+        state: RunState,
+        checkpoints: &mut Checkpoints,
+        progress: &mut Progress,
+    ) -> Result<Finished, CliError> {
+        let stop = self.trainer.stop_flag();
+        signals::raise(&stop).map_err(CliError::Signals)?;
+        let (started, before) = (Instant::now(), state.trainer.global_step);
+        let evaluator = self.evaluator.as_mut().map(|evaluator| &mut **evaluator as &mut dyn Evaluator);
+        let job = Job {
+            windows: self.windows,
+            evaluator,
+            observer: progress,
+            checkpoints: Some(checkpoints),
+            stop: &stop,
+        };
+        let finished = train(self.trainer, job, state);
+        progress.finish();
+        let finished = finished.map_err(failed)?;
+        let steps = finished.state.trainer.global_step - before;
+        self.console.line(&format!("{steps} steps in {:.1} s", started.elapsed().as_secs_f64()));
+        let streamed = self.trainer.executor().streamed();
+        if streamed.bytes > 0 {
+            let (bytes, stall) = (human_bytes(streamed.bytes), streamed.stall.as_secs_f64());
+            self.console
+                .line(&format!("{bytes} of weights were read meanwhile; steps waited {stall:.1} s for them"));
+        }
+        Ok(finished)
+    }
+
+    /// Writes the result, and evaluates it.
+    fn finish(
+        self,
+        mut state: RunState,
+        checkpoints: &Checkpoints,
+        progress: &mut Progress,
+    ) -> Result<(), CliError> {
+        let state_file = self.output_dir.join(TRAINER_STATE_FILE);
+        self.trainer.check_parameters().map_err(failed)?;
+        self.trainer.save(self.output_dir).map_err(failed)?;
+        state.trainer.save(&state_file)?;
+        checkpoints.finish()?;
+        if let Some(evaluator) = self.evaluator {
+            // What was trained is safe by now, whatever happens here.
+            evaluate(self.trainer, evaluator, progress, &mut state).map_err(failed)?;
+            state.trainer.save(&state_file)?;
+        }
+        self.console.line(&format!("wrote {}", self.output_dir.display()));
+        Ok(())
+    }
+}
+
+/// The error of a run.
+pub(crate) fn failed(source: TrainError) -> CliError {
+    CliError::Train(source.into())
+}

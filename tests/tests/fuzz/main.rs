@@ -1,0 +1,55 @@
+//! Every parser of foreign bytes that is ours, on mutations of valid files and on random bytes: it returns, it does not
+//! panic, and what it allocates at its peak is at most 16 times its input and a constant.
+//!
+//! A run of the tests gives each parser [`driver::SHORT`]; `GPTJC_FUZZ_SECONDS=60` gives it a minute and prints the
+//! figures. `GPTJC_FUZZ_SEED=7` takes other cases. A failure prints the smallest bytes that show it; they belong into a
+//! test of that parser.
+#![expect(clippy::unwrap_used, reason = "a helper of tests that cannot go on fails the test")]
+
+mod allocator;
+mod driver;
+mod mutation;
+mod parsers;
+
+use driver::fuzz;
+
+macro_rules! fuzz_tests {
+    ($($name:ident),* $(,)?) => {
+        $(
+            #[test]
+            fn $name() {
+                fuzz(stringify!($name), &parsers::$name());
+            }
+        )*
+
+        /// A parser without a test would never run.
+        #[test]
+        fn there_is_a_test_for_every_parser() {
+            let source = include_str!("parsers.rs");
+            let parsers = source.matches("pub(crate) fn ").count();
+            assert_eq!([$(stringify!($name)),*].len(), parsers);
+        }
+    };
+}
+
+fuzz_tests!(
+    torch_legacy_file,
+    torch_zip_file,
+    safetensors_file,
+    shard_index,
+    hub_reference,
+    model_config,
+    adapter_config,
+    adapter_tensors,
+    pretokenized_batches,
+    mnli_rows,
+    prompt_template,
+    plan_file,
+    trainer_state,
+    training_state,
+    machine_description,
+    conversion_record,
+    onnx_model,
+    onnx_config,
+    graph_text,
+);
