@@ -1,8 +1,10 @@
 //! All files of one seed: the splits, the text, its tokenizer.
 
+use crate::exercises::{EXERCISES_FILE, exercises};
 use crate::rows::{Split, rows};
 use crate::text::{TEXT_FILE, documents};
 use crate::tokenizer::{self, TOKENIZER_FILE, TokenizerError};
+use serde::Serialize;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -15,6 +17,8 @@ pub struct CorpusRequest {
     pub train_rows: usize,
     /// Rows of each of the two validation splits.
     pub validation_rows: usize,
+    /// Lines of `exercises.jsonl`.
+    pub exercises: usize,
     /// Documents of `text.txt`.
     pub documents: usize,
     /// Tokens of the tokenizer at most.
@@ -51,10 +55,10 @@ pub fn write_corpus(request: &CorpusRequest, directory: &Path) -> Result<(), Cor
     for split in Split::ALL {
         let count = if split == Split::Train { request.train_rows } else { request.validation_rows };
         let rows = rows(split, count, request.seed);
-        write_lines(&directory.join(split.file_name()), rows.iter(), |out, row| {
-            serde_json::to_writer(out, row).map_err(io::Error::from)
-        })?;
+        write_json_lines(&directory.join(split.file_name()), &rows)?;
     }
+    let exercises = exercises(request.exercises, request.seed);
+    write_json_lines(&directory.join(EXERCISES_FILE), &exercises)?;
     let documents = documents(request.documents, request.seed);
     write_lines(&directory.join(TEXT_FILE), documents.iter(), |out, text| out.write_all(text.as_bytes()))?;
     if documents.is_empty() {
@@ -66,12 +70,16 @@ pub fn write_corpus(request: &CorpusRequest, directory: &Path) -> Result<(), Cor
     std::fs::write(&file, json).map_err(|source| CorpusError::Io { file, source })
 }
 
+fn write_json_lines<T: Serialize>(file: &Path, items: &[T]) -> Result<(), CorpusError> {
+    write_lines(file, items.iter(), |out, item| serde_json::to_writer(out, item).map_err(io::Error::from))
+}
+
 fn write_lines<T>(
     file: &Path,
     lines: impl Iterator<Item = T>,
     mut write: impl FnMut(&mut BufWriter<File>, T) -> io::Result<()>,
 ) -> Result<(), CorpusError> {
-    let mut all = || -> io::Result<()> {
+    let all = || -> io::Result<()> {
         let mut out = BufWriter::new(File::create(file)?);
         for line in lines {
             write(&mut out, line)?;

@@ -1,7 +1,7 @@
 //! A small made-up world, and what can be written about it.
 //!
 //! Does: make MNLI-like rows whose labels are proved ([`rows`]), text without labels that shows what the world's words
-//! mean ([`text`]), and a byte-level BPE tokenizer for both ([`tokenizer`]); all of it a function of a seed.
+//! mean ([`text`]), reading [`exercises`], and a byte-level BPE tokenizer ([`tokenizer`]); all of it a function of a seed.
 //! `docs/world.md` says what is in it and why.
 //!
 //! In the order in which things are made: [`lexicon`] has words and their meanings, [`statement`] says one of them of
@@ -14,6 +14,7 @@
 
 pub mod corpus;
 pub mod dice;
+pub mod exercises;
 pub mod forms;
 pub mod judge;
 pub mod lexicon;

@@ -27,7 +27,7 @@ const CORELESS: usize = 55;
 /// Percent of pairs with times.
 const TIMED: usize = 20;
 /// Weights of 0, 1 and 2 statements beside the core.
-const SURROUNDINGS: [usize; 3] = [4, 4, 2];
+pub(crate) const SURROUNDINGS: [usize; 3] = [4, 4, 2];
 /// Weights of another person, another dimension, another time, in what stands beside the core.
 const OTHERS: [usize; 3] = [5, 3, 2];
 /// How often the families are spoken of, in the order of [`Family::ALL`].
@@ -102,7 +102,7 @@ impl<'a> Maker<'a> {
     }
 
     /// A pair with `label`.
-    pub fn pair(&self, label: Label, dice: &mut Dice) -> Pair {
+    pub fn pair(&self, label: Label, surroundings: &[usize], dice: &mut Dice) -> Pair {
         loop {
             let timed = dice.percent(TIMED);
             let hypothesis = self.statement(self.variable(timed, dice), NEGATED_HYPOTHESES, dice);
@@ -114,7 +114,7 @@ impl<'a> Maker<'a> {
                 },
             };
             let mut premise: Vec<Statement> = core.into_iter().collect();
-            let beside = dice.weighted(&SURROUNDINGS) + usize::from(core.is_none());
+            let beside = dice.weighted(surroundings) + usize::from(core.is_none());
             self.surround(&mut premise, &hypothesis, beside, dice);
             dice.shuffle(&mut premise);
             let core = core.and_then(|core| premise.iter().position(|said| *said == core));
@@ -127,10 +127,15 @@ impl<'a> Maker<'a> {
         self.related(core, label, NEGATED_HYPOTHESES, Known::Core, dice)
     }
 
+    /// A statement.
+    pub fn statement_of_anyone(&self, dice: &mut Dice) -> Statement {
+        let timed = dice.percent(TIMED);
+        self.statement(self.variable(timed, dice), NEGATED_OTHERS, dice)
+    }
+
     /// `count` statements about different variables.
     pub fn statements(&self, count: usize, dice: &mut Dice) -> Vec<Statement> {
-        let timed = dice.percent(TIMED);
-        let first = self.statement(self.variable(timed, dice), NEGATED_OTHERS, dice);
+        let first = self.statement_of_anyone(dice);
         let mut said = vec![first];
         self.surround(&mut said, &first, count.saturating_sub(1), dice);
         dice.shuffle(&mut said);

@@ -3,7 +3,7 @@
 use crate::Label;
 use crate::dice::Dice;
 use crate::lexicon::Lexicon;
-use crate::pairs::{Maker, Pair, Scope};
+use crate::pairs::{Maker, Pair, SURROUNDINGS, Scope};
 use serde::Serialize;
 use std::collections::HashSet;
 
@@ -91,7 +91,7 @@ pub fn made(split: Split, count: usize, seed: u64) -> Vec<(Pair, Row)> {
     let mut made = Vec::with_capacity(count);
     for (index, label) in labels.into_iter().enumerate() {
         loop {
-            let pair = maker.pair(label, &mut dice);
+            let pair = maker.pair(label, &SURROUNDINGS, &mut dice);
             let (sentence1, sentence2) = written(&maker, &pair, &mut dice);
             if seen.insert(format!("{sentence1}\n{sentence2}")) {
                 let letter = &label.word()[..1];

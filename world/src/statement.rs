@@ -34,6 +34,12 @@ impl Statement {
         if self.negated { set.complement(dimension.values) } else { set }
     }
 
+    /// The word alone, with `not` before it if it is denied.
+    pub fn words(&self, lexicon: &Lexicon) -> String {
+        let text = &lexicon.dimensions[self.variable.dimension].words[self.word].text;
+        if self.negated { format!("not {text}") } else { text.clone() }
+    }
+
     /// The statement as a clause, in `form`, which must be of its dimension's family.
     pub fn clause(&self, lexicon: &Lexicon, form: &Form) -> String {
         let dimension = &lexicon.dimensions[self.variable.dimension];

@@ -19,6 +19,7 @@ pub(crate) fn run(command: &SynthDataCommand, console: Console) -> Result<(), Cl
     let request = CorpusRequest {
         train_rows: command.train_rows,
         validation_rows: command.validation_rows,
+        exercises: command.exercises,
         documents: command.documents,
         vocab_size: command.vocab_size,
         seed: command.seed,
@@ -26,11 +27,12 @@ pub(crate) fn run(command: &SynthDataCommand, console: Console) -> Result<(), Cl
     write_directory(directory, |partial| write_corpus(&request, partial).map_err(Failure::from))
         .map_err(|Failure(source)| CliError::SynthData(source))?;
     console.line(&format!(
-        "wrote {}: {} rows to train on, {} of each kind to validate on, {} documents",
+        "wrote {}: {} rows to train on, {} of each kind to validate on, {} documents, {} exercises",
         directory.display(),
         command.train_rows,
         command.validation_rows,
-        command.documents
+        command.documents,
+        command.exercises
     ));
     Ok(())
 }

@@ -3,7 +3,7 @@
 use super::question;
 use crate::Label;
 use crate::dice::Dice;
-use crate::pairs::Maker;
+use crate::pairs::{Maker, SURROUNDINGS};
 use crate::rows::written;
 
 /// What stands before a claim, before the facts, and the verdicts in the order of [`Label::ALL`].
@@ -30,7 +30,7 @@ const FRAMES: [Frame; 3] = [
 /// A document.
 pub(super) fn document(maker: &Maker<'_>, dice: &mut Dice) -> String {
     let label = dice.below(Label::ALL.len());
-    let pair = maker.pair(Label::ALL[label], dice);
+    let pair = maker.pair(Label::ALL[label], &SURROUNDINGS, dice);
     let (premise, hypothesis) = written(maker, &pair, dice);
     let frame = &FRAMES[dice.below(FRAMES.len())];
     let mut text =

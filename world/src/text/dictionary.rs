@@ -4,7 +4,6 @@ use crate::Label;
 use crate::dice::Dice;
 use crate::lexicon::Lexicon;
 use crate::pairs::Maker;
-use crate::statement::Statement;
 
 /// Words of the fine-tuning prompt, which nothing else in the text shows.
 const PROMPT_WORDS: [&str; 6] =
@@ -21,18 +20,13 @@ const RELATIONS: [&str; 3] = ["true", "open", "false"];
 pub(super) fn document(maker: &Maker<'_>, dice: &mut Dice) -> String {
     let mut text = "dictionary:".to_owned();
     for _ in 0..ENTRIES {
-        let Some(first) = maker.statements(1, dice).pop() else { continue };
+        let first = maker.statement_of_anyone(dice);
         let label = dice.below(Label::ALL.len());
         let Some(second) = maker.hypothesis(&first, Label::ALL[label], dice) else { continue };
-        let [first, second] = [first, second].map(|said| word(maker.lexicon, &said));
+        let [first, second] = [first, second].map(|said| said.words(maker.lexicon));
         text.push_str(&format!(" {first}, {second}: {}.", RELATIONS[label]));
     }
     text
-}
-
-fn word(lexicon: &Lexicon, said: &Statement) -> String {
-    let text = &lexicon.dimensions[said.variable.dimension].words[said.word].text;
-    if said.negated { format!("not {text}") } else { text.clone() }
 }
 
 /// Words in random order.
