@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Kills training runs at random moments, resumes them, and compares the adapters with that of a run that nobody stopped.
 
-Does: run the golden case `accumulate` (40 steps of six windows, dropout on) with a rolling checkpoint after every micro-batch,
- so that many kills come inside a step, inside a save or between the two. Each run is
-killed at a random moment and resumed, again and again, until it is done; a third of the signals are SIGTERM, which must
-end the run with exit code 75, the others SIGKILL.
+Does: run the golden case `accumulate` (40 steps of six windows, dropout on) with a rolling checkpoint after every
+micro-batch, so that many kills come inside a step, inside a save or between the two. Each run is killed at a random
+moment and resumed, again and again, until it is done; a third of the signals are SIGTERM, which must end the run with
+exit code 75, the others SIGKILL.
 Does not: need anything but Python's standard library and a built gptjc.
 
     python3 scripts/kill_resume.py [--kills 60] [--seed 1] [--gptjc target/release/gptjc]

@@ -169,6 +169,9 @@ pub(crate) enum CliError {
     /// A run cannot go on from a checkpoint.
     #[error("cannot resume")]
     Resume(#[source] Cause),
+    /// A signal came when everything else was done.
+    #[error("the evaluation after training was stopped; what was trained is in `{}`, whole", path.display())]
+    EvaluationStopped { path: PathBuf },
     /// Somebody else writes into the output directory.
     #[error("cannot write into the output directory")]
     Lock(#[source] Cause),
@@ -199,6 +202,9 @@ pub(crate) enum CliError {
     /// A measurement that cannot be made.
     #[error("cannot measure")]
     Bench(#[source] Cause),
+    /// A directory without a run.
+    #[error("cannot report on the run")]
+    Report(#[source] Cause),
     /// A checkpoint that is not made.
     #[error("cannot make the checkpoint")]
     Synth(#[source] Cause),

@@ -11,7 +11,10 @@ mod commands;
 mod console;
 mod error;
 mod flags;
+mod html;
 mod inspect;
+mod numbers;
+mod report;
 mod settings;
 mod signals;
 
@@ -64,6 +67,7 @@ fn run(command: &Command, console: Console) -> Result<ExitCode, CliError> {
         Command::Export(command) => commands::export::run(command, console).map(done),
         Command::Merge(command) => commands::merge::run(command, console).map(done),
         Command::Inspect(command) => commands::inspect::run(command, console).map(done),
+        Command::Report(command) => commands::report::run(command, console).map(done),
         Command::Validate(command) => commands::validate::run(command, console).map(done),
         Command::Generate(command) => commands::generate::run(command, console).map(done),
         Command::Convert(command) => commands::convert::run(command, console).map(done),

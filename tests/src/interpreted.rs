@@ -122,7 +122,8 @@ impl Interpreted {
     pub fn evaluate(&self, windows: &[&Window]) -> Vec<f64> {
         let run = |chunk: &[&Window]| {
             let outputs = interp::run(&self.program.forward, &self.inputs(chunk)).unwrap();
-            outputs["window_loss"].floats().unwrap().to_vec()
+            let mut rows = outputs["row_loss"].floats().unwrap().iter();
+            chunk.iter().map(|window| rows.by_ref().take(window.labelled()).sum()).collect::<Vec<f64>>()
         };
         windows.chunks(self.options.micro_batch as usize).flat_map(run).collect()
     }

@@ -3,4 +3,5 @@
 
 pub mod golden;
 pub mod interpreted;
+pub mod onnx;
 pub mod random_model;

@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use gptjc_graphs::onnx::ElementType;
@@ -14,9 +13,10 @@ use gptjc_runtime::export::{
     CheckpointSource, ExportRequest, MemoryTensors, TensorSource, export, sidecars_of_model,
 };
 use gptjc_runtime::validate::Engine;
-use gptjc_runtime::validate::library::{OnnxRuntime, Surroundings, load};
+use gptjc_runtime::validate::library::OnnxRuntime;
 use gptjc_runtime::validate::ort_engine::OrtEngine;
 use gptjc_runtime::weights::Checkpoint;
+use gptjc_tests::onnx::runtime;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -35,18 +35,6 @@ struct Case {
     logits: Vec<Vec<f32>>,
     /// The rows with their greedy continuation; cases without padding only.
     generated: Option<Vec<Vec<u32>>>,
-}
-
-fn runtime() -> Option<OnnxRuntime> {
-    match load(&Surroundings::of_process()) {
-        Ok(runtime) => Some(runtime),
-        Err(error) => {
-            assert!(std::env::var_os("GPTJC_REQUIRE_ONNXRUNTIME").is_none(), "{error}");
-            // Not `eprintln!`, which the test harness would keep to itself.
-            let _ = std::io::stderr().write_all(format!("SKIPPED, nothing was tested: {error}\n").as_bytes());
-            None
-        }
-    }
 }
 
 fn json(path: &Path) -> Value {
@@ -118,7 +106,7 @@ impl Case {
             modules: adapter.modules().into_iter().map(str::to_owned).collect(),
         });
         let source = CheckpointSource::new(&checkpoint, adapter.as_ref());
-        self.export_as(&source, ExportOptions { matrices: ElementType::F32, lora })
+        self.export_as(&source, ExportOptions::plain(ElementType::F32, lora))
     }
 
     fn export_as(&self, tensors: &dyn TensorSource, options: ExportOptions) -> TempDir {
@@ -271,7 +259,7 @@ fn half_storage_computes_in_f32() {
         let mut rounded = MemoryTensors::new();
         read_into(&mut rounded, &case.directory.join("model/model.safetensors"), round);
         let logits = |matrices| {
-            let directory = case.export_as(&rounded, ExportOptions { matrices, lora: None });
+            let directory = case.export_as(&rounded, ExportOptions::plain(matrices, None));
             open(&directory, &runtime).logits(&case.rows).unwrap()
         };
         for (found, expected) in logits(matrices).iter().zip(&logits(ElementType::F32)) {

@@ -13,7 +13,7 @@ use gptjc_runtime::machine;
 use gptjc_runtime::topology::Topology;
 use gptjc_runtime::train::Start;
 use gptjc_runtime::validate::Engine;
-use gptjc_runtime::validate::library::{Surroundings, load};
+use gptjc_runtime::validate::library::{OnnxRuntime, Surroundings, load};
 use gptjc_runtime::validate::native_engine::NativeEngine;
 use gptjc_runtime::validate::onnx_directory::OnnxDirectory;
 use gptjc_runtime::validate::ort_engine::OrtEngine;
@@ -44,6 +44,7 @@ struct Native {
 impl Source {
     /// Finds what `flags` name, and checks the files.
     pub(crate) fn find(flags: &EngineFlags, console: Console) -> Result<Self, CliError> {
+        check_one_model(flags)?;
         if let Some(directory) = &flags.onnx {
             let found = OnnxDirectory::open(directory).map_err(|source| unusable(directory, source))?;
             let kind = Kind::Onnx { positions: found.sizes.n_positions };
@@ -80,15 +81,8 @@ impl Source {
         sequences: usize,
         console: Console,
     ) -> Result<Box<dyn Engine>, CliError> {
-        let cores = || Topology::host().threads();
-        let threads = flags.threads.unwrap_or_else(cores);
         match self.kind {
-            Kind::Onnx { .. } => {
-                let runtime = load(&Surroundings::of_process())
-                    .map_err(|source| CliError::OnnxRuntime(source.into()))?;
-                let engine = OrtEngine::open(&self.directory, &runtime, Some(threads));
-                Ok(Box::new(engine.map_err(|source| unusable(&self.directory, source))?))
-            }
+            Kind::Onnx { .. } => open_onnx(&self.directory, flags.threads),
             Kind::Native(native) => {
                 let side_by_side = flags.batch_size.min(sequences as u64);
                 let precision = flags.precision.unwrap_or(Precision::Bf16);
@@ -97,11 +91,46 @@ impl Source {
                     Some((path, adapter)) => Start::Adapter(adapter, path.display().to_string()),
                     None => Start::Fresh,
                 };
+                let threads = thread_count(flags.threads);
                 let engine = NativeEngine::new(plan, Arc::new(native.checkpoint), start, threads);
                 Ok(Box::new(engine.map_err(|source| unusable(&self.directory, source))?))
             }
         }
     }
+}
+
+/// Refuses an export together with a model.
+fn check_one_model(flags: &EngineFlags) -> Result<(), CliError> {
+    let of_model = [
+        ("--model", flags.model.is_some()),
+        ("--adapter", flags.adapter.is_some()),
+        ("--precision", flags.precision.is_some()),
+    ];
+    match of_model.into_iter().find(|(_, typed)| *typed) {
+        Some((flag, _)) if flags.onnx.is_some() => Err(CliError::Usage {
+            what: format!("--onnx is one model and {flag} is of another"),
+            advice:
+                "give one of them, or compare them: gptjc validate --onnx DIR --model DIR --compare native"
+                    .to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// ONNX Runtime's library.
+pub(crate) fn onnx_runtime() -> Result<OnnxRuntime, CliError> {
+    load(&Surroundings::of_process()).map_err(|source| CliError::OnnxRuntime(source.into()))
+}
+
+/// An export directory under ONNX Runtime.
+pub(crate) fn open_onnx(directory: &Path, threads: Option<usize>) -> Result<Box<dyn Engine>, CliError> {
+    let engine = OrtEngine::open(directory, &onnx_runtime()?, Some(thread_count(threads)));
+    Ok(Box::new(engine.map_err(|source| unusable(directory, source))?))
+}
+
+/// One for each core that this process may use, if nobody asks for another number.
+pub(crate) fn thread_count(asked: Option<usize>) -> usize {
+    asked.unwrap_or_else(|| Topology::host().threads())
 }
 
 fn load_adapter(path: &Path) -> Result<(PathBuf, Adapter), CliError> {
@@ -129,12 +158,22 @@ fn decode_plan(
         options.lora = None;
     }
     options.precision = precision.into();
-    options.max_seq_length = longest;
+    plan_beside(&options, longest, sequences, console)
+}
+
+/// As many sequences of at most `longest` tokens side by side as the memory of `options` allows, at most `sequences`.
+pub(crate) fn plan_beside(
+    options: &CompileOptions,
+    longest: u64,
+    sequences: u64,
+    console: Console,
+) -> Result<Plan, CliError> {
     let mut side_by_side = sequences.max(1);
     loop {
         let attempt = CompileOptions {
             decode_sequences: side_by_side,
             decode_slots: (side_by_side * longest).min(MOST_SLOTS),
+            max_seq_length: longest,
             ..options.clone()
         };
         match gptjc_compiler::compile(&attempt) {
@@ -142,9 +181,7 @@ fn decode_plan(
             Err(source) => return Err(CliError::Compile(source.into())),
             Ok(plan) => {
                 if side_by_side < sequences {
-                    console.note(&format!(
-                        "memory allows {side_by_side} prompts at a time, not the {sequences} of --batch-size"
-                    ));
+                    console.note(&format!("memory allows {side_by_side} prompts at a time, not {sequences}"));
                 }
                 return Ok(plan);
             }

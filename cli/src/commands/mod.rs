@@ -2,11 +2,13 @@
 
 pub(crate) mod bench;
 mod byte_progress;
+mod compare;
 pub(crate) mod compile;
 pub(crate) mod convert;
 pub(crate) mod data;
 pub(crate) mod doctor;
 mod engine;
+mod evaluation;
 pub(crate) mod export;
 pub(crate) mod generate;
 pub(crate) mod inspect;
@@ -14,7 +16,10 @@ pub(crate) mod merge;
 mod model;
 mod output;
 mod progress;
+mod questions;
+pub(crate) mod report;
 mod run;
+mod run_facts;
 pub(crate) mod self_test;
 pub(crate) mod synth;
 pub(crate) mod synth_data;

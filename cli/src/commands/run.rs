@@ -7,6 +7,8 @@ use crate::flags::checkpoint::{CheckpointFlags, ResumeFrom};
 use crate::flags::values::human_bytes;
 use crate::signals;
 use gptjc_runtime::data::window::Window;
+use gptjc_runtime::evaluate::BestModelOptions;
+use gptjc_runtime::record::{Records, ReportTo, RunFacts, RunStatus};
 use gptjc_runtime::train::checkpoint::{CheckpointError, CheckpointOptions, Checkpoints, Saved};
 use gptjc_runtime::train::{
     Evaluator, Finished, Job, RunState, Stopped, TRAINER_STATE_FILE, TrainError, Trainer, evaluate, train,
@@ -41,9 +43,20 @@ pub(crate) struct Run<'a> {
     pub(crate) trainer: &'a mut Trainer,
     pub(crate) windows: &'a [Window],
     pub(crate) evaluator: Option<&'a mut dyn Evaluator>,
+    /// How models are compared.
+    pub(crate) policy: BestModelOptions,
     pub(crate) flags: &'a CheckpointFlags,
     pub(crate) output_dir: &'a Path,
+    /// What the log is written to, and what the record says of the run.
+    pub(crate) report_to: ReportTo,
+    pub(crate) facts: RunFacts,
     pub(crate) console: Console,
+}
+
+/// Who is told how a run goes on.
+struct Observers<'a> {
+    progress: Progress,
+    records: Records<'a>,
 }
 
 impl Run<'_> {
@@ -56,12 +69,38 @@ impl Run<'_> {
         };
         let mut checkpoints = Checkpoints::new(options, self.trainer, self.windows).map_err(failed)?;
         checkpoints.check_space().map_err(|error| failed(error.into()))?;
+        self.facts.resumed_from = saved.as_ref().map(|saved| saved.directory().display().to_string());
         let state = match saved {
             Some(saved) => self.resume(saved, &mut checkpoints)?,
             None => RunState::default(),
         };
-        let mut progress = Progress::new(self.console);
-        let Finished { state, stopped } = self.train(state, &mut checkpoints, &mut progress)?;
+        let mut observers = self.observers();
+        let finished = self.train(state, &mut checkpoints, &mut observers);
+        let result = finished.and_then(|finished| self.end(finished, &checkpoints, &mut observers));
+        if result.is_err() {
+            observers.records.finish(RunStatus::Failed);
+        }
+        result
+    }
+
+    fn observers(&mut self) -> Observers<'static> {
+        let console = self.console;
+        let warn = Box::new(move |text: &str| console.warn(text));
+        let totals = self.trainer.executor().step_totals();
+        let facts = std::mem::take(&mut self.facts);
+        let records =
+            Records::new(self.output_dir, self.report_to, facts, (self.trainer.plan(), totals), warn);
+        Observers { progress: Progress::new(console, self.trainer.options().eval), records }
+    }
+
+    /// What follows training.
+    fn end(
+        self,
+        finished: Finished,
+        checkpoints: &Checkpoints,
+        observers: &mut Observers<'_>,
+    ) -> Result<ExitCode, CliError> {
+        let Finished { state, stopped } = finished;
         if stopped == Some(Stopped::ByFlag) {
             self.console.warn(&format!(
                 "stopped after step {} of {}; go on with the same command and --resume-from-checkpoint",
@@ -69,7 +108,9 @@ impl Run<'_> {
             ));
             return Ok(ExitCode::from(STOPPED));
         }
-        self.finish(state, &checkpoints, &mut progress)?;
+        self.finish(state, checkpoints, observers)?;
+        let early = stopped == Some(Stopped::Early);
+        observers.records.finish(if early { RunStatus::StoppedEarly } else { RunStatus::Finished });
         Ok(ExitCode::SUCCESS)
     }
 
@@ -88,7 +129,7 @@ impl Run<'_> {
         &mut self,
         state: RunState,
         checkpoints: &mut Checkpoints,
-        progress: &mut Progress,
+        observers: &mut Observers<'_>,
     ) -> Result<Finished, CliError> {
         let stop = self.trainer.stop_flag();
         signals::raise(&stop).map_err(CliError::Signals)?;
@@ -97,12 +138,13 @@ impl Run<'_> {
         let job = Job {
             windows: self.windows,
             evaluator,
-            observer: progress,
+            observer: &mut (&mut observers.progress, &mut observers.records),
             checkpoints: Some(checkpoints),
+            policy: self.policy.clone(),
             stop: &stop,
         };
         let finished = train(self.trainer, job, state);
-        progress.finish();
+        observers.progress.finish();
         let finished = finished.map_err(failed)?;
         let steps = finished.state.trainer.global_step - before;
         self.console.line(&format!("{steps} steps in {:.1} s", started.elapsed().as_secs_f64()));
@@ -115,21 +157,50 @@ impl Run<'_> {
         Ok(finished)
     }
 
-    /// Writes the result, and evaluates it.
+    /// Goes back to the best model, if that was asked for and one was saved.
+    fn load_best(&mut self, state: &RunState) -> Result<(), CliError> {
+        if !self.policy.load_best_model_at_end {
+            return Ok(());
+        }
+        let best = state.trainer.best_model_checkpoint.as_deref().map(Path::new);
+        // The directory may have been moved as a whole, or the run may go on in another one.
+        let here = best.and_then(|best| Some(self.output_dir.join(best.file_name()?)));
+        let saved = here.into_iter().chain(best.map(Path::to_owned)).find(|directory| directory.is_dir());
+        let Some(directory) = saved else {
+            self.console.warn(
+                "--load-best-model-at-end: there is no checkpoint of the best model, the result is the last one",
+            );
+            return Ok(());
+        };
+        self.trainer.read_parameters(&directory).map_err(failed)?;
+        let metric = state.trainer.best_metric.unwrap_or(f64::NAN);
+        let (name, directory) = (self.policy.metric(), directory.display());
+        self.console.line(&format!("the result is the best model, that of {directory}: {name} {metric:.4}"));
+        Ok(())
+    }
+
+    /// Writes the result, and evaluates it if the loop has not.
     fn finish(
-        self,
+        mut self,
         mut state: RunState,
         checkpoints: &Checkpoints,
-        progress: &mut Progress,
+        observers: &mut Observers<'_>,
     ) -> Result<(), CliError> {
+        self.load_best(&state)?;
         let state_file = self.output_dir.join(TRAINER_STATE_FILE);
         self.trainer.check_parameters().map_err(failed)?;
         self.trainer.save(self.output_dir).map_err(failed)?;
         state.trainer.save(&state_file)?;
         checkpoints.finish()?;
-        if let Some(evaluator) = self.evaluator {
+        let here = state.trainer.log_history.iter().filter(|entry| entry.step == state.trainer.global_step);
+        let is_evaluated = here.into_iter().any(|entry| entry.other.contains_key("eval_runtime"));
+        if let Some(evaluator) = self.evaluator.filter(|_| !is_evaluated) {
             // What was trained is safe by now, whatever happens here.
-            evaluate(self.trainer, evaluator, progress, &mut state).map_err(failed)?;
+            let observer = &mut (&mut observers.progress, &mut observers.records);
+            evaluate(self.trainer, evaluator, observer, &mut state).map_err(|error| match error {
+                error if error.is_stop() => CliError::EvaluationStopped { path: self.output_dir.to_owned() },
+                error => failed(error),
+            })?;
             state.trainer.save(&state_file)?;
         }
         self.console.line(&format!("wrote {}", self.output_dir.display()));

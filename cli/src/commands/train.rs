@@ -3,16 +3,16 @@
 use super::data::{TextPath, TrainSource, WindowShape};
 use super::run::{Run, failed};
 use super::weights::{self, Needed};
-use super::{compile, data, output, run};
+use super::{compile, data, evaluation, output, run, run_facts};
 use crate::console::Console;
 use crate::error::CliError;
-use crate::flags::{CheckpointFlags, CompileFlags, JobFlags, RunFlags};
+use crate::flags::{CompileFlags, JobFlags};
 use crate::settings::{self, StepShape};
 use gptjc_graphs::plan::{Memory, Plan};
 use gptjc_runtime::adapter::Adapter;
 use gptjc_runtime::machine;
 use gptjc_runtime::topology::{Pretended, Topology};
-use gptjc_runtime::train::{Cadence, Evaluator, LossEvaluator, Start, TrainOptions, Trainer};
+use gptjc_runtime::train::{Evaluator, Start, TrainOptions, Trainer};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -24,7 +24,9 @@ pub(crate) fn run(job: &JobFlags, plan: Option<&Path>, console: Console) -> Resu
     verdicts.warnings.iter().for_each(|warning| console.warn(warning));
     settings::check_schedule(&job.run)?.iter().for_each(|warning| console.warn(warning));
     let model_dir = settings::model_dir(&job.compile.model)?;
-    let sources = data::find(&job.data, job.run.do_eval, console)?;
+    evaluation::check(job, console)?;
+    let report_to = job.logging.report_to()?;
+    let sources = data::find(&job.data, evaluation::wanted(job)?, console)?;
     let adapter = job.run.adapter.as_deref().map(|path| load_adapter(path).map(|adapter| (path, adapter)));
     let adapter = adapter.transpose()?;
     let flags = flags_of_data(&job.compile, &sources.train, plan.is_some(), console)?;
@@ -34,11 +36,14 @@ pub(crate) fn run(job: &JobFlags, plan: Option<&Path>, console: Console) -> Resu
     let checkpoint = weights::open(model_dir, &plan.options.model, Needed::of(&plan), console)?;
 
     let in_order = matches!(sources.train, TrainSource::Tokens(..));
-    let options = train_options(&job.run, &job.checkpoint, step, in_order);
+    let options = train_options(job, step, in_order);
     let threads = options.threads;
     let text = TextPath::new(&job.data, model_dir, WindowShape::of(&plan.options), threads, console);
     let windows = text.training(&sources.train)?;
     let validation = sources.validation.as_deref().map(|path| text.validation(path)).transpose()?;
+    let evaluator = |validation| evaluation::evaluator(&job.evaluation, &text, validation, &plan, console);
+    let mut evaluator = validation.map(evaluator).transpose()?;
+    let facts = run_facts::facts(job, model_dir, &plan, step, threads);
 
     console.line(&compile::summary(&plan));
     console.line(&trainable(&plan));
@@ -49,13 +54,15 @@ pub(crate) fn run(job: &JobFlags, plan: Option<&Path>, console: Console) -> Resu
     };
     let mut trainer = Trainer::new(plan, Arc::new(checkpoint), start, options).map_err(failed)?;
     trainer.executor().remarks().iter().for_each(|remark| console.note(remark));
-    let mut evaluator = validation.as_ref().map(|validation| LossEvaluator::new(&validation.windows));
     let run = Run {
         trainer: &mut trainer,
         windows: &windows,
         evaluator: evaluator.as_mut().map(|evaluator| evaluator as &mut dyn Evaluator),
+        policy: evaluation::policy(job),
         flags: &job.checkpoint,
         output_dir: &job.output.output_dir,
+        report_to,
+        facts,
         console,
     };
     run.go(saved)
@@ -120,12 +127,8 @@ fn plan_and_step(
 }
 
 /// What is chosen when the plan is run.
-fn train_options(
-    flags: &RunFlags,
-    checkpoint: &CheckpointFlags,
-    step: StepShape,
-    in_order: bool,
-) -> TrainOptions {
+fn train_options(job: &JobFlags, step: StepShape, in_order: bool) -> TrainOptions {
+    let (flags, logging) = (&job.run, &job.logging);
     TrainOptions {
         learning_rate: flags.learning_rate,
         weight_decay: flags.weight_decay,
@@ -141,10 +144,11 @@ fn train_options(
         num_train_epochs: flags.num_train_epochs.unwrap_or(if in_order { 1.0 } else { 3.0 }),
         max_steps: u64::try_from(flags.max_steps).ok(),
         seed: flags.seed,
-        logging: flags.logging_strategy.cadence(flags.logging_steps),
-        logging_first_step: flags.logging_first_step,
-        eval: Cadence::Never,
-        save: checkpoint.cadence(),
+        logging: logging.cadence(),
+        logging_first_step: logging.logging_first_step,
+        eval: job.evaluation.cadence(logging.logging_steps),
+        eval_on_start: job.evaluation.eval_on_start,
+        save: job.checkpoint.cadence(),
         threads: flags
             .threads
             .unwrap_or_else(|| flags.topology.map_or_else(Topology::host, Pretended::topology).threads()),

@@ -1,32 +1,39 @@
 //! `gptjc validate`: a model answers MNLI rows.
 
+use super::compare::{self, Asked};
 use super::engine::Source;
 use super::output;
+use super::questions::{ask, read_rows};
 use crate::console::Console;
 use crate::error::CliError;
 use crate::flags::ValidateCommand;
-use gptjc_runtime::data::mnli::{MnliRow, Purpose, read_file};
-use gptjc_runtime::data::tokenizer::GptJTokenizer;
 use gptjc_runtime::files::atomic::write_file;
+use gptjc_runtime::validate::Engine;
+use gptjc_runtime::validate::compare::Comparison;
 use gptjc_runtime::validate::mnli::{Options, Prediction, check_lengths, evaluate};
-use gptjc_runtime::validate::questions::{Questions, questions};
+use gptjc_runtime::validate::questions::Questions;
 use gptjc_runtime::validate::report::Report;
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
 use std::io::IsTerminal;
 use std::path::Path;
 
 /// Runs the command.
 pub(crate) fn run(command: &ValidateCommand, console: Console) -> Result<(), CliError> {
-    let rows = rows(command, console)?;
+    let path = &command.validation_file;
+    let rows = read_rows(path, command.max_eval_samples, console)?;
     if let Some(path) = &command.predictions {
         check_file(path)?;
     }
-    let source = Source::find(&command.engine, console)?;
-    let tokenizer = source.tokenizer(&command.engine)?;
-    let Questions { rows, label_tokens, label_texts } = ask(command, &rows, &tokenizer)?;
+    let engine = compare::tested(command);
+    let source = Source::find(&engine, console)?;
+    let tokenizer = source.tokenizer(&engine)?;
+    let template = command.prompt_template.as_deref();
+    let Questions { rows, label_tokens, label_texts } =
+        ask(path, &rows, template, command.label_style, &tokenizer)?;
     let options = Options {
         mode: command.mode,
-        batch_size: command.engine.batch_size as usize,
+        batch_size: engine.batch_size as usize,
         max_new_tokens: command.max_new_tokens as usize,
         eos: tokenizer.eos_id(),
         label_tokens,
@@ -35,15 +42,21 @@ pub(crate) fn run(command: &ValidateCommand, console: Console) -> Result<(), Cli
     };
     let longest =
         check_lengths(&rows, &options, source.positions()).map_err(|source| failed(command, source))?;
-    let mut engine = source.open(&command.engine, longest, rows.len(), console)?;
-    let bar = bar(rows.len());
     // What the tokenizer cannot decode is no label.
     let decode = |tokens: &[u32]| tokenizer.decode(tokens, true).unwrap_or_default();
-    let result =
-        evaluate(engine.as_mut(), &rows, &options, &decode, &mut |done| bar.set_position(done as u64));
-    bar.finish_and_clear();
-    let (report, predictions) = result.map_err(|source| failed(command, source))?;
-    print(&report, command.json, console)?;
+    let asked = Asked { rows: &rows, options: &options, longest, decode: &decode };
+    let (report, predictions, comparison) = match command.compare {
+        Some(other) => {
+            let compared = compare::run(command, other, source, &asked, console)?;
+            (compared.report, compared.predictions, Some(compared.comparison))
+        }
+        None => {
+            let model = source.open(&engine, longest, rows.len(), console)?;
+            let (report, predictions) = answer(command, model, &asked)?;
+            (report, predictions, None)
+        }
+    };
+    print(&Printed { report, comparison }, command.json, console)?;
     if let Some(path) = &command.predictions {
         write_predictions(path, &predictions)?;
         console.note(&format!("wrote {} answers to {}", predictions.len(), path.display()));
@@ -51,33 +64,31 @@ pub(crate) fn run(command: &ValidateCommand, console: Console) -> Result<(), Cli
     Ok(())
 }
 
+/// Asks one engine.
+fn answer(
+    command: &ValidateCommand,
+    mut engine: Box<dyn Engine>,
+    asked: &Asked<'_>,
+) -> Result<(Report, Vec<Prediction>), CliError> {
+    let bar = rows_bar(asked.rows.len());
+    let result = evaluate(engine.as_mut(), asked.rows, asked.options, asked.decode, &mut |done| {
+        bar.set_position(done as u64);
+    });
+    bar.finish_and_clear();
+    result.map_err(|source| failed(command, source))
+}
+
+/// What is printed, as it is written as JSON.
+#[derive(Serialize)]
+struct Printed {
+    #[serde(flatten)]
+    report: Report,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comparison: Option<Comparison>,
+}
+
 fn failed(command: &ValidateCommand, source: impl std::error::Error + Send + Sync + 'static) -> CliError {
     CliError::Validate { path: command.validation_file.clone(), source: source.into() }
-}
-
-fn rows(command: &ValidateCommand, console: Console) -> Result<Vec<MnliRow>, CliError> {
-    let path = &command.validation_file;
-    let read = read_file(path, Purpose::Validation)
-        .map_err(|source| CliError::Rows { path: path.clone(), source: source.into() })?;
-    if read.skipped.blank_lines > 0 {
-        console.note(&format!("{}: skipped {} blank lines", path.display(), read.skipped.blank_lines));
-    }
-    let mut rows = read.rows;
-    rows.truncate(command.max_eval_samples.map_or(usize::MAX, |rows| rows as usize));
-    Ok(rows)
-}
-
-fn ask(
-    command: &ValidateCommand,
-    rows: &[MnliRow],
-    tokenizer: &GptJTokenizer,
-) -> Result<Questions, CliError> {
-    let template = match &command.prompt_template {
-        Some(template) => template.parse().map_err(|source| CliError::Template(Box::new(source)))?,
-        None => Default::default(),
-    };
-    questions(rows, &template, command.label_style, tokenizer)
-        .map_err(|source| CliError::Examples { path: command.validation_file.clone(), source: source.into() })
 }
 
 /// Refuses a file that cannot be written, before the rows take their time.
@@ -93,7 +104,7 @@ fn check_file(path: &Path) -> Result<(), CliError> {
 }
 
 /// A bar on a terminal, nothing elsewhere.
-fn bar(rows: usize) -> ProgressBar {
+pub(crate) fn rows_bar(rows: usize) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
@@ -104,13 +115,15 @@ fn bar(rows: usize) -> ProgressBar {
     }
 }
 
-fn print(report: &Report, json: bool, console: Console) -> Result<(), CliError> {
+fn print(printed: &Printed, json: bool, console: Console) -> Result<(), CliError> {
     if json {
-        console.json(report)
-    } else {
-        console.line(&report.to_string());
-        Ok(())
+        return console.json(printed);
     }
+    console.line(&printed.report.to_string());
+    if let Some(comparison) = &printed.comparison {
+        console.line(&format!("\n{comparison}"));
+    }
+    Ok(())
 }
 
 fn write_predictions(path: &Path, predictions: &[Prediction]) -> Result<(), CliError> {

@@ -42,6 +42,8 @@ pub(crate) enum SaveWhen {
     Steps,
     /// At the end of each epoch
     Epoch,
+    /// When a model is the best of those that were evaluated
+    Best,
 }
 
 /// What a run goes on from.
@@ -67,7 +69,7 @@ impl CheckpointFlags {
     /// When checkpoints of steps are written.
     pub(crate) fn cadence(&self) -> Cadence {
         match self.save_strategy {
-            SaveWhen::No => Cadence::Never,
+            SaveWhen::No | SaveWhen::Best => Cadence::Never,
             SaveWhen::Steps => Cadence::Steps(self.save_steps),
             SaveWhen::Epoch => Cadence::Epochs,
         }

@@ -2,19 +2,19 @@
 
 use super::compile::words;
 use super::values;
-use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, ValueEnum};
 use gptjc_graphs::plan::Precision;
 use gptjc_runtime::data::prompt::LabelStyle;
 use gptjc_runtime::validate::mnli::Mode;
 use std::path::PathBuf;
 
 /// The model that is asked, and what computes it.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct EngineFlags {
     /// Export directory (model.onnx, its data, config.json), run by ONNX Runtime
-    #[arg(long, value_name = "DIR", required_unless_present = "model", conflicts_with_all = ["model", "adapter", "precision"])]
+    #[arg(long, value_name = "DIR", required_unless_present = "model")]
     pub(crate) onnx: Option<PathBuf>,
     /// Model, compiled and run by gptjc itself: a directory, or owner/name in the Hugging Face cache
     #[arg(long, visible_alias = "model-name-or-path", value_name = "MODEL")]
@@ -25,7 +25,7 @@ pub(crate) struct EngineFlags {
     /// PEFT adapter on top of --model
     #[arg(long, value_name = "DIR")]
     pub(crate) adapter: Option<PathBuf>,
-    /// Arithmetic of --model's weights [default: bf16]
+    /// Arithmetic of --model's weights [default: bf16, and f32 where an export is compared with it]
     #[arg(long, value_name = "TYPE", value_parser = words::<Precision>(Precision::WORDS))]
     pub(crate) precision: Option<Precision>,
     /// Tokenizer directory [default: the model's]
@@ -63,12 +63,30 @@ pub(crate) struct ValidateCommand {
     /// How labels are written: words, or ids 0, 1, 2
     #[arg(long, value_name = "STYLE", default_value_t = LabelStyle::Words, help_heading = "Questions")]
     pub(crate) label_style: LabelStyle,
+    /// Ask this engine too, and say where it differs from the first: answers, next tokens, logits. The first is the export if
+    /// --onnx is given, else --model
+    #[arg(long, value_name = "ENGINE", value_enum, requires = "model", help_heading = "Comparison")]
+    pub(crate) compare: Option<ComparedEngine>,
+    /// With --onnx: find the first node of its graph that gives something else than in the graph of --model and --adapter,
+    /// made again; takes the space of the model in f32 in the directory for temporary files (TMPDIR)
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "true", default_missing_value = "true",
+        value_parser = values::boolean, requires = "compare", help_heading = "Comparison")]
+    pub(crate) compare_nodes: bool,
     /// Print the report as JSON
     #[arg(long, help_heading = "Output")]
     pub(crate) json: bool,
     /// Write every row's answer, with the scores of the three labels, to this file (JSON lines)
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) predictions: Option<PathBuf>,
+}
+
+/// The engine that another one is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ComparedEngine {
+    /// ONNX Runtime, on the graph of --model and --adapter, made again in f32
+    Ort,
+    /// gptjc itself, with --model and --adapter compiled
+    Native,
 }
 
 fn modes() -> impl TypedValueParser<Value = Mode> {

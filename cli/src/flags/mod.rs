@@ -10,26 +10,34 @@ pub(crate) mod compile;
 mod convert;
 mod data;
 mod engine;
+pub(crate) mod evaluation;
 mod export;
 pub(crate) mod inspect;
+mod logging;
 pub(crate) mod reference;
+mod report;
 mod synth;
 mod synth_data;
 mod train;
 pub(crate) mod values;
+mod when;
 
 pub(crate) use bench::{BenchCommand, BenchWhat, KernelsFlags, MachineFlags, MeasureFlags, StepFlags};
 pub(crate) use checkpoint::CheckpointFlags;
 pub(crate) use compile::{CompileFlags, LoraFlags, ModelFlags, WindowFlags};
 pub(crate) use convert::ConvertCommand;
 pub(crate) use data::{DataCommand, DataFlags};
-pub(crate) use engine::{DoctorCommand, EngineFlags, GenerateCommand, ValidateCommand};
-pub(crate) use export::{ExportCommand, MadeDirectory, MergeCommand};
+pub(crate) use engine::{ComparedEngine, DoctorCommand, EngineFlags, GenerateCommand, ValidateCommand};
+pub(crate) use evaluation::EvaluationFlags;
+pub(crate) use export::{CheckFlags, ExportCommand, MadeDirectory, MergeCommand};
 pub(crate) use inspect::InspectCommand;
+pub(crate) use logging::LoggingFlags;
 pub(crate) use reference::ReferenceFlags;
+pub(crate) use report::ReportCommand;
 pub(crate) use synth::SynthCommand;
 pub(crate) use synth_data::SynthDataCommand;
 pub(crate) use train::{OutputFlags, RunFlags};
+pub(crate) use when::When;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -94,6 +102,8 @@ pub(crate) enum Command {
     Merge(Box<MergeCommand>),
     /// Show what a plan holds and why: graphs, steps, memory, costs, passes, time; as text, DOT, JSON or a web page
     Inspect(InspectCommand),
+    /// Show what runs left: curves, evaluations, time, memory, command and machine, as one web page
+    Report(ReportCommand),
     /// Ask a model about MNLI rows, under ONNX Runtime or compiled, and report its accuracy
     Validate(Box<ValidateCommand>),
     /// Continue prompts greedily, under ONNX Runtime or compiled
@@ -116,13 +126,9 @@ impl Command {
         match self {
             Self::Compile(_) | Self::Train(_) | Self::Finetune(_) | Self::Merge(_) => true,
             Self::Validate(_) | Self::Generate(_) | Self::Bench(_) => true,
-            Self::Data(_)
-            | Self::Export(_)
-            | Self::Inspect(_)
-            | Self::Convert(_)
-            | Self::Synth(_)
-            | Self::SynthData(_)
-            | Self::Doctor(_) => false,
+            Self::Export(command) => command.check.check_file.is_some(),
+            Self::Data(_) | Self::Inspect(_) | Self::Report(_) => false,
+            Self::Convert(_) | Self::Synth(_) | Self::SynthData(_) | Self::Doctor(_) => false,
         }
     }
 }
@@ -166,6 +172,10 @@ pub(crate) struct JobFlags {
     pub(crate) data: DataFlags,
     #[command(flatten)]
     pub(crate) run: RunFlags,
+    #[command(flatten)]
+    pub(crate) evaluation: EvaluationFlags,
+    #[command(flatten)]
+    pub(crate) logging: LoggingFlags,
     #[command(flatten)]
     pub(crate) checkpoint: CheckpointFlags,
     #[command(flatten)]

@@ -59,8 +59,6 @@ const TRUE: Values = Words(&["true"]);
 const FALSE: Values = Words(&["false"]);
 const TRUE_OR_FALSE: Values = Words(&["true", "false"]);
 const NONE: Values = Words(&["none", "0", "0.0"]);
-const EVALUATED_ONCE: &str =
-    "evaluation runs once, after training, and only with --do-eval or --validation-file";
 
 /// All flags, those of the help first.
 fn rows() -> impl Iterator<Item = &'static Row> {
@@ -129,35 +127,6 @@ const TABLE: &[Row] = &[
         )],
     },
     Row {
-        flag: "eval-strategy",
-        value: Some("WHEN"),
-        help: "no; with epoch or steps, too, evaluation comes once, after training",
-        answers: &[
-            (Words(&["no"]), Holds("nothing is evaluated during training")),
-            (Words(&["epoch", "steps"]), Instead(EVALUATED_ONCE)),
-            (Other, Refused("give no, epoch or steps")),
-        ],
-    },
-    Row {
-        flag: "evaluation-strategy",
-        value: Some("WHEN"),
-        help: "As --eval-strategy",
-        answers: &[
-            (Words(&["no"]), Holds("nothing is evaluated during training")),
-            (Words(&["epoch", "steps"]), Instead(EVALUATED_ONCE)),
-            (Other, Refused("give no, epoch or steps")),
-        ],
-    },
-    Row {
-        flag: "report-to",
-        value: Some("WHOM"),
-        help: "none; the log is in trainer_state.json",
-        answers: &[
-            (Words(&["none"]), Holds("the log goes to trainer_state.json")),
-            (Other, Instead("gptjc never opens the network: the log goes to trainer_state.json only")),
-        ],
-    },
-    Row {
         flag: "optim",
         value: Some("NAME"),
         help: "adamw_torch",
@@ -214,6 +183,13 @@ pub(crate) struct RefusedValue {
     pub(crate) advice: String,
 }
 
+impl RefusedValue {
+    /// `value` of `flag` cannot be followed; what to do.
+    pub(crate) fn new(flag: &'static str, value: &str, advice: &str) -> Self {
+        Self { flag, value: value.to_owned(), advice: advice.to_owned() }
+    }
+}
+
 /// What the user is told about the flags.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Verdicts {
@@ -255,11 +231,7 @@ impl Row {
             Count => values::count(&word).is_ok(),
             Other => true,
         };
-        let refused = |advice: &str| RefusedValue {
-            flag: self.flag,
-            value: self.shown(value).to_owned(),
-            advice: advice.to_owned(),
-        };
+        let refused = |advice: &str| RefusedValue::new(self.flag, self.shown(value), advice);
         match self.answers.iter().find(|(values, _)| fits(values)) {
             Some((_, Refused(advice))) => Err(refused(advice)),
             Some((_, answer)) => Ok(*answer),

@@ -63,7 +63,7 @@ fn the_reference_command_parses() {
     assert_eq!(job.data.dataset_config_name.as_deref(), Some("mnli"));
     assert_eq!((job.data.max_train_samples, job.data.max_eval_samples), (Some(5000), Some(500)));
     assert_eq!((job.run.learning_rate, job.run.num_train_epochs), (3.3113761e-4, Some(3.0)));
-    assert_eq!((job.run.logging_steps, job.run.do_eval), (100, Some(true)));
+    assert_eq!((job.logging.logging_steps, job.run.do_eval), (100, Some(true)));
     assert!(job.output.overwrite_output_dir);
     assert_eq!(job.output.output_dir, PathBuf::from("./gptj_peft_finetuned_model"));
     let verdicts = job.reference.verdicts().unwrap();
@@ -111,7 +111,7 @@ fn defaults_are_those_of_the_reference_workflow() {
     let run = &flags.run;
     assert_eq!((run.learning_rate, run.weight_decay, run.max_grad_norm), (5e-5, 0.0, 1.0));
     assert_eq!((run.adam_beta1, run.adam_beta2, run.adam_epsilon), (0.9, 0.999, 1e-8));
-    assert_eq!((run.warmup_steps, run.max_steps, run.seed, run.logging_steps), (0, -1, 42, 500));
+    assert_eq!((run.warmup_steps, run.max_steps, run.seed, flags.logging.logging_steps), (0, -1, 42, 500));
     assert_eq!((run.lr_scheduler_type, run.warmup_ratio), (SchedulerKind::Linear, 0.0));
     assert!(!flags.output.overwrite_output_dir && !flags.data.train_on_inputs);
     let options = options("").unwrap();

@@ -1,10 +1,10 @@
 //! Flags that are chosen when a plan is run.
 
 use super::values;
+use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, ValueEnum};
 use gptjc_runtime::topology::Pretended;
-use gptjc_runtime::train::{Cadence, SchedulerKind};
+use gptjc_runtime::train::SchedulerKind;
 use std::path::PathBuf;
 
 /// The optimizer, its schedule and the length of the run.
@@ -50,16 +50,6 @@ pub(crate) struct RunFlags {
     /// Seed of new adapters, of dropout and of the order of the data
     #[arg(long, value_name = "N", default_value_t = 42)]
     pub(crate) seed: u64,
-    /// When the log gets an entry
-    #[arg(long, value_enum, value_name = "WHEN", default_value_t = When::Steps, ignore_case = true)]
-    pub(crate) logging_strategy: When,
-    /// Optimizer steps between entries of the log
-    #[arg(long, value_name = "N", default_value = "500", value_parser = values::count)]
-    pub(crate) logging_steps: u64,
-    /// Log the first step, whatever else is logged
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "false", default_missing_value = "true",
-        value_parser = values::boolean)]
-    pub(crate) logging_first_step: bool,
     /// Threads; changes no result [default: the cores that this process may use]
     #[arg(long, value_name = "N", value_parser = values::threads)]
     pub(crate) threads: Option<usize>,
@@ -75,28 +65,6 @@ pub(crate) struct RunFlags {
 fn schedulers() -> impl TypedValueParser<Value = SchedulerKind> {
     let names = PossibleValuesParser::new(SchedulerKind::ALL.map(SchedulerKind::name));
     names.try_map(|name| name.to_ascii_lowercase().parse::<SchedulerKind>())
-}
-
-/// When something happens in a run; the words are those of Hugging Face's Trainer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum When {
-    /// Not at all
-    No,
-    /// Every so many optimizer steps
-    Steps,
-    /// At the end of each epoch
-    Epoch,
-}
-
-impl When {
-    /// The cadence, `steps` optimizer steps long if it goes by steps.
-    pub(crate) fn cadence(self, steps: u64) -> Cadence {
-        match self {
-            Self::No => Cadence::Never,
-            Self::Steps => Cadence::Steps(steps),
-            Self::Epoch => Cadence::Epochs,
-        }
-    }
 }
 
 /// What a run writes.

@@ -6,7 +6,6 @@
 pub(crate) mod dot;
 pub(crate) mod html;
 pub(crate) mod json;
-pub(crate) mod numbers;
 pub(crate) mod text;
 
 use crate::flags::inspect::{EPOCHS, InspectJobFlags, LABELLED_SHARE, Show, WINDOWS};

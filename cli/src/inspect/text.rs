@@ -3,9 +3,9 @@
 mod tables;
 
 use super::View;
-use super::numbers::{bytes, bytes_per_second, flops_per_second, quantity};
 use crate::error::CliError;
 use crate::flags::inspect::Show;
+use crate::numbers::{bytes, bytes_per_second, flops_per_second, quantity};
 use gptjc_compiler::explain::{PlanFacts, Stage, TargetFacts, trace};
 use gptjc_graphs::graph::Graph;
 use gptjc_graphs::plan::text;

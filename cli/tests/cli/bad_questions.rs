@@ -90,11 +90,17 @@ fn flags_that_cannot_be_followed() {
     let none = refusal(&tiny, &rows, "--model EleutherAI/gpt-j-6b");
     expect(&none, &["never opens the network", "hf download EleutherAI/gpt-j-6b"]);
     expect(&refusal(&tiny, &rows, "--model {model} --adapter {model}"), &["cannot load the adapter"]);
+    for flags in ["--model {model}", "--adapter {model}", "--precision f32"] {
+        let both = refusal(&tiny, &rows, &format!("--onnx {{onnx}} {flags}"));
+        let flag = flags.split(' ').next().unwrap();
+        expect(&both, &[&format!("--onnx is one model and {flag} is of another"), "--compare native"]);
+    }
+    let same = refusal(&tiny, &rows, "--model {model} --compare native");
+    expect(&same, &["--compare native asks for the same", "--onnx DIR"]);
     for line in [
         "validate --validation-file x",
-        "validate --validation-file x --onnx a --model b",
-        "validate --validation-file x --onnx a --adapter b",
-        "validate --validation-file x --onnx a --precision f32",
+        "validate --validation-file x --onnx a --compare native",
+        "validate --validation-file x --onnx a --compare-nodes false",
         "validate --validation-file x --onnx a --mode guess",
         "validate --onnx a",
         "generate --model a",

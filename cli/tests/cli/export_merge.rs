@@ -41,6 +41,7 @@ fn an_export_has_everything_that_optimum_loads() {
     let files = [
         "added_tokens.json",
         "config.json",
+        "export_report.json",
         "generation_config.json",
         "merges.txt",
         "model.onnx",

@@ -55,7 +55,7 @@ impl TinyModel {
             n_positions: size("n_positions"),
             layer_norm_epsilon: sizes["layer_norm_epsilon"].as_f64().unwrap(),
         };
-        let options = ExportOptions { matrices: ElementType::F32, lora: None };
+        let options = ExportOptions::plain(ElementType::F32, None);
         let model = inference_model(&shape, &options).unwrap();
         let sidecars = sidecars_of_model(&self.model(), None).unwrap();
         let directory = self.onnx();

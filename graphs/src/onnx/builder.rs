@@ -16,7 +16,7 @@ use super::proto::{
     tensor_proto::DataLocation, tensor_shape_proto, type_proto,
 };
 use super::recipe::{ElementType, Initializer, OnnxModel, PlacedInitializer};
-use super::{DATA_ALIGNMENT, DATA_FILE, IR_VERSION, OPSET};
+use super::{CONTRIB_DOMAIN, CONTRIB_OPSET, DATA_ALIGNMENT, DATA_FILE, IR_VERSION, OPSET};
 
 /// A value of the graph, by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +68,7 @@ pub(super) enum Attribute<'a> {
 pub struct ModelBuilder {
     graph: GraphProto,
     weights: Vec<Initializer>,
+    metadata: Vec<StringStringEntryProto>,
 }
 
 impl fmt::Debug for ModelBuilder {
@@ -80,7 +81,12 @@ impl ModelBuilder {
     /// An empty model whose graph has this name.
     pub fn new(graph_name: &str) -> Self {
         let graph = GraphProto { name: Some(graph_name.into()), ..GraphProto::default() };
-        ModelBuilder { graph, weights: Vec::new() }
+        ModelBuilder { graph, weights: Vec::new(), metadata: Vec::new() }
+    }
+
+    /// Notes something about the model that no runtime reads.
+    pub fn metadata(&mut self, key: &str, value: String) {
+        self.metadata.push(entry(key, value));
     }
 
     /// Declares an input of the graph.
@@ -150,6 +156,21 @@ impl ModelBuilder {
         Value { name: name.into() }
     }
 
+    /// As [`ModelBuilder::node`], with one of ONNX Runtime's own operators.
+    pub(super) fn contrib_node(
+        &mut self,
+        op_type: &str,
+        name: &str,
+        inputs: &[&Value],
+        attributes: &[(&str, Attribute<'_>)],
+    ) -> Value {
+        let value = self.node(op_type, name, inputs, attributes);
+        if let Some(node) = self.graph.node.last_mut() {
+            node.domain = Some(CONTRIB_DOMAIN.into());
+        }
+        value
+    }
+
     /// Places the weights and encodes the model.
     ///
     /// # Errors
@@ -166,7 +187,8 @@ impl ModelBuilder {
         check_names(&self.graph)?;
         let model = ModelProto {
             ir_version: Some(IR_VERSION),
-            opset_import: vec![OperatorSetIdProto { domain: Some(String::new()), version: Some(OPSET) }],
+            opset_import: operator_sets(&self.graph),
+            metadata_props: self.metadata,
             producer_name: Some("gptjc".into()),
             producer_version: Some(env!("CARGO_PKG_VERSION").into()),
             graph: Some(self.graph),
@@ -174,6 +196,19 @@ impl ModelBuilder {
         };
         Ok(OnnxModel { bytes: model.encode_to_vec(), initializers, data_length })
     }
+}
+
+/// The operator sets that the nodes of a graph are of.
+fn operator_sets(graph: &GraphProto) -> Vec<OperatorSetIdProto> {
+    let set =
+        |domain: &str, version| OperatorSetIdProto { domain: Some(domain.into()), version: Some(version) };
+    let has_contrib = graph.node.iter().any(|node| node.domain() == CONTRIB_DOMAIN);
+    let contrib = has_contrib.then(|| set(CONTRIB_DOMAIN, CONTRIB_OPSET));
+    [set("", OPSET)].into_iter().chain(contrib).collect()
+}
+
+fn entry(key: &str, value: String) -> StringStringEntryProto {
+    StringStringEntryProto { key: Some(key.into()), value: Some(value) }
 }
 
 fn check_names(graph: &GraphProto) -> Result<(), BuildError> {
@@ -216,8 +251,6 @@ fn tensor(name: &str, element: ElementType, shape: &[usize]) -> TensorProto {
 }
 
 fn external_tensor(initializer: &Initializer, offset: u64) -> TensorProto {
-    let entry =
-        |key: &str, value: String| StringStringEntryProto { key: Some(key.into()), value: Some(value) };
     let mut tensor = tensor(&initializer.name, initializer.element, &initializer.shape);
     tensor.data_location = Some(DataLocation::External.into());
     tensor.external_data = vec![
@@ -228,7 +261,7 @@ fn external_tensor(initializer: &Initializer, offset: u64) -> TensorProto {
     tensor
 }
 
-fn value_info(name: &str, element: ElementType, dims: &[Dim<'_>]) -> ValueInfoProto {
+pub(super) fn value_info(name: &str, element: ElementType, dims: &[Dim<'_>]) -> ValueInfoProto {
     use tensor_shape_proto::{Dimension, dimension};
     let dim = |dim: &Dim<'_>| Dimension {
         value: Some(match *dim {
@@ -271,7 +304,7 @@ mod tests {
     use crate::onnx::{Recipe, Source};
 
     fn weight(name: &str, shape: &[usize]) -> Initializer {
-        let recipe = Recipe { source: Source::Tensor(name.into()), transposed: false };
+        let recipe = Recipe::as_stored(Source::Tensor(name.into()));
         Initializer { name: name.into(), element: ElementType::F32, shape: shape.to_vec(), recipe }
     }
 

@@ -10,10 +10,12 @@
 //! Does not: read a configuration file, or hold weights (see [`super::Recipe`]).
 
 use super::builder::{BuildError, Dim, ModelBuilder, Value};
-use super::recipe::{ElementType, Initializer, OnnxModel, Recipe, Source};
+use super::recipe::{ElementType, Form, Initializer, OnnxModel, QuantizedPart, Recipe, Source};
 use super::rotary_table::RotaryTable;
+use super::storage::{Blockwise, Storage};
 use crate::models::gptj::sites::Site;
-use std::collections::BTreeSet;
+
+pub use super::options::{ACCURACY_INT8, ExportOptions, LoraMerge};
 
 const BATCH: Dim<'static> = Dim::Named("batch_size");
 const SEQUENCE: Dim<'static> = Dim::Named("sequence_length");
@@ -69,25 +71,6 @@ impl GptjShape {
     }
 }
 
-/// An adapter that is merged into the exported weights.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LoraMerge {
-    /// `lora_alpha / r`, or `lora_alpha / sqrt(r)` for rsLoRA.
-    pub scaling: f64,
-    /// The adapted modules, such as `transformer.h.0.attn.q_proj`.
-    pub modules: BTreeSet<String>,
-}
-
-/// How weights are stored.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ExportOptions {
-    /// Storage of matrices. What is not f32 is cast to f32 in the graph, because ONNX Runtime computes in f32 on CPUs.
-    /// Vectors (biases, layer norms) stay f32.
-    pub matrices: ElementType,
-    /// The adapter to merge, if any.
-    pub lora: Option<LoraMerge>,
-}
-
 /// A model that cannot be expressed.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum GptjError {
@@ -115,6 +98,12 @@ pub enum GptjError {
     /// Matrices cannot be stored so.
     #[error("matrices cannot be stored as {}; expected float, float16 or bfloat16", .0.name())]
     Storage(ElementType),
+    /// A level of accuracy that the operator does not have.
+    #[error("the accuracy level is {0}; expected 0 (unset), 1 (f32), 2 (f16), 3 (bf16) or 4 (int8)")]
+    AccuracyLevel(i64),
+    /// A size of blocks that the operator does not have.
+    #[error("the block size is {0}; expected 16, 32, 64, 128 or 256")]
+    BlockSize(usize),
     /// An adapter on a module that is not there.
     #[error(
         "the adapted module `{module}` is none of this GPT-J; expected q_proj, k_proj, v_proj, out_proj, fc_in or fc_out of \
@@ -137,9 +126,7 @@ pub enum GptjError {
 /// [`GptjError`] if the shape is not one of a GPT-J, or an option does not fit it.
 pub fn inference_model(shape: &GptjShape, options: &ExportOptions) -> Result<OnnxModel, GptjError> {
     shape.check()?;
-    if !matches!(options.matrices, ElementType::F32 | ElementType::F16 | ElementType::Bf16) {
-        return Err(GptjError::Storage(options.matrices));
-    }
+    check_options(options)?;
     let is_unknown =
         |module: &&String| Site::of_module(module).is_none_or(|site| site.layer >= shape.n_layer as u64);
     if let Some(module) = options.lora.iter().flat_map(|lora| &lora.modules).find(is_unknown) {
@@ -148,6 +135,21 @@ pub fn inference_model(shape: &GptjShape, options: &ExportOptions) -> Result<Onn
     let mut gptj = Gptj { shape, options, graph: ModelBuilder::new("gptj") };
     gptj.model();
     Ok(gptj.graph.finish()?)
+}
+
+fn check_options(options: &ExportOptions) -> Result<(), GptjError> {
+    for storage in [options.matrices, options.lm_head, Storage::Plain(options.embedding)] {
+        match storage {
+            Storage::Plain(ElementType::F32 | ElementType::F16 | ElementType::Bf16) => {}
+            Storage::Plain(element) => return Err(GptjError::Storage(element)),
+            Storage::Blocks(Blockwise { size, .. }) if Blockwise::SIZES.contains(&size) => {}
+            Storage::Blocks(Blockwise { size, .. }) => return Err(GptjError::BlockSize(size)),
+        }
+    }
+    match options.accuracy_level {
+        0..=4 => Ok(()),
+        level => Err(GptjError::AccuracyLevel(level)),
+    }
 }
 
 /// What all blocks read: computed once, or constant.
@@ -187,6 +189,9 @@ struct Gptj<'a> {
 
 impl Gptj<'_> {
     fn model(&mut self) {
+        for (key, value) in self.options.metadata() {
+            self.graph.metadata(key, value);
+        }
         let input_ids = self.graph.input("input_ids", ElementType::I64, &[BATCH, SEQUENCE]);
         let attention_mask = self.graph.input("attention_mask", ElementType::I64, &[BATCH, TOTAL]);
         let position_ids = self.graph.input("position_ids", ElementType::I64, &[BATCH, SEQUENCE]);
@@ -195,8 +200,7 @@ impl Gptj<'_> {
         let mask = self.causal_and_padding_mask(&input_ids, &attention_mask, &past[0][0]);
         let shared = self.shared(&position_ids, mask);
 
-        let table = self.matrix("transformer.wte", [self.shape.vocab_size, self.shape.n_embd], false);
-        let mut hidden = self.graph.gather("transformer.wte", &table, &input_ids, 0);
+        let mut hidden = self.embedding("transformer.wte", &input_ids);
         for (layer, past) in past.iter().enumerate() {
             hidden = self.block(layer, &hidden, past, &shared);
         }
@@ -337,16 +341,77 @@ impl Gptj<'_> {
         }
     }
 
+    /// `[B, S] -> [B, S, D]`: the vectors of tokens, in f32 from here on however they are stored.
+    fn embedding(&mut self, name: &str, tokens: &Value) -> Value {
+        let size = [self.shape.vocab_size, self.shape.n_embd];
+        let (table, element) =
+            self.matrix(name, size, Form::AsStored, Storage::Plain(self.options.embedding));
+        if element == ElementType::F32 {
+            return self.graph.gather(name, &table, tokens, 0);
+        }
+        let rows = self.graph.gather(&format!("{name}/stored"), &table, tokens, 0);
+        self.graph.cast(name, &rows, ElementType::F32)
+    }
+
     /// `x · Wᵀ`, with `+ b` if the module has a bias; `W` is `[out, in]` in the checkpoint.
     fn linear(&mut self, name: &str, x: &Value, out_in: [usize; 2], has_bias: bool) -> Value {
-        let weight = self.matrix(name, out_in, true);
+        let storage = if name == "lm_head" { self.options.lm_head } else { self.options.matrices };
         let product_name = if has_bias { format!("{name}/matmul") } else { name.to_owned() };
-        let product = self.graph.matmul(&product_name, x, &weight);
+        let product = self.product(name, &product_name, x, out_in, storage);
         if !has_bias {
             return product;
         }
         let bias = self.vector(format!("{name}.bias"), out_in[0]);
         self.graph.add(name, &product, &bias)
+    }
+
+    /// `x · Wᵀ` with the weight of `module`, which is `[out, in]` in the checkpoint.
+    fn product(
+        &mut self,
+        module: &str,
+        name: &str,
+        x: &Value,
+        out_in: [usize; 2],
+        storage: Storage,
+    ) -> Value {
+        if let (Storage::Blocks(blockwise), false) = (storage, self.options.widened) {
+            let parts = self.quantised(module, out_in, blockwise);
+            let [codes, scales, zero_points] = &parts;
+            let parts = [codes, scales, zero_points];
+            return self.graph.matmul_nbits(name, x, parts, out_in, blockwise, self.options.accuracy_level);
+        }
+        let (stored, element) = self.matrix(module, out_in, Form::Transposed, storage);
+        let weight = match element {
+            ElementType::F32 => stored,
+            _ => self.graph.cast(&format!("{module}.weight/f32"), &stored, ElementType::F32),
+        };
+        self.graph.matmul(name, x, &weight)
+    }
+
+    /// The three parts of a module's quantised weight, named as ONNX Runtime's own tool names them.
+    fn quantised(&mut self, module: &str, [rows, columns]: [usize; 2], blockwise: Blockwise) -> [Value; 3] {
+        let blocks = blockwise.blocks(columns);
+        let mut part = |suffix: String, part, element, shape| {
+            let form = Form::Quantized { part, blockwise, columns };
+            let recipe = Recipe { source: self.source(module), rounded_as: None, form };
+            let name = format!("{module}.weight_{suffix}");
+            self.graph.weight(Initializer { name, element, shape, recipe })
+        };
+        [
+            part(
+                format!("Q{}", blockwise.bits.number()),
+                QuantizedPart::Codes,
+                ElementType::U8,
+                vec![rows, blocks, blockwise.blob()],
+            ),
+            part("scales".into(), QuantizedPart::Scales, ElementType::F32, vec![rows, blocks]),
+            part(
+                "zero_points".into(),
+                QuantizedPart::ZeroPoints,
+                ElementType::U8,
+                vec![rows, blockwise.zero_point_bytes(columns)],
+            ),
+        ]
     }
 
     fn layer_norm(&mut self, name: &str, x: &Value) -> Value {
@@ -355,24 +420,30 @@ impl Gptj<'_> {
         self.graph.layer_norm(name, x, &weight, &bias, self.shape.layer_norm_epsilon as f32)
     }
 
-    /// The weight of `module`, in f32 from here on however it is stored.
-    fn matrix(&mut self, module: &str, rows_columns: [usize; 2], transposed: bool) -> Value {
-        let name = format!("{module}.weight");
+    /// The weight of `module` as one tensor, and the type of its elements.
+    fn matrix(
+        &mut self,
+        module: &str,
+        rows_columns: [usize; 2],
+        form: Form,
+        storage: Storage,
+    ) -> (Value, ElementType) {
         let mut shape = rows_columns.to_vec();
-        if transposed {
+        if form == Form::Transposed {
             shape.reverse();
         }
-        let recipe = Recipe { source: self.source(module), transposed };
-        let element = self.options.matrices;
-        let stored = self.graph.weight(Initializer { name: name.clone(), element, shape, recipe });
-        if element == ElementType::F32 {
-            return stored;
-        }
-        self.graph.cast(&format!("{name}/f32"), &stored, ElementType::F32)
+        let (element, rounded_as) = match storage {
+            Storage::Plain(element) if !self.options.widened => (element, None),
+            Storage::Plain(ElementType::F32) => (ElementType::F32, None),
+            Storage::Plain(_) | Storage::Blocks(_) => (ElementType::F32, Some(storage)),
+        };
+        let recipe = Recipe { source: self.source(module), rounded_as, form };
+        let name = format!("{module}.weight");
+        (self.graph.weight(Initializer { name, element, shape, recipe }), element)
     }
 
     fn vector(&mut self, name: String, length: usize) -> Value {
-        let recipe = Recipe { source: Source::Tensor(name.clone()), transposed: false };
+        let recipe = Recipe::as_stored(Source::Tensor(name.clone()));
         self.graph.weight(Initializer { name, element: ElementType::F32, shape: vec![length], recipe })
     }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use prost::Message;
 
 use super::*;
-use crate::onnx::proto::ModelProto;
-use crate::onnx::{DeclaredDim, ModelSummary};
+use crate::onnx::proto::{ModelProto, NodeProto};
+use crate::onnx::{CodeBits, DeclaredDim, ModelSummary};
 
 fn shape() -> GptjShape {
     GptjShape {
@@ -22,7 +22,7 @@ fn shape() -> GptjShape {
 }
 
 fn options() -> ExportOptions {
-    ExportOptions { matrices: ElementType::F32, lora: None }
+    ExportOptions::plain(ElementType::F32, None)
 }
 
 #[test]
@@ -111,7 +111,8 @@ fn targets_become_merge_recipes_and_others_are_read() {
                 b: "base_model.model.transformer.h.1.attn.q_proj.lora_B.weight".into(),
                 scaling: 6.75,
             },
-            transposed: true,
+            rounded_as: None,
+            form: Form::Transposed,
         }
     );
     let inner = find("transformer.h.0.mlp.fc_in.weight");
@@ -124,8 +125,7 @@ fn targets_become_merge_recipes_and_others_are_read() {
 
 #[test]
 fn half_matrices_are_cast_and_vectors_stay_f32() {
-    let model =
-        inference_model(&shape(), &ExportOptions { matrices: ElementType::Bf16, lora: None }).unwrap();
+    let model = inference_model(&shape(), &ExportOptions::plain(ElementType::Bf16, None)).unwrap();
     for placed in &model.initializers {
         let initializer = &placed.initializer;
         let expected = if initializer.shape.len() == 2 { ElementType::Bf16 } else { ElementType::F32 };
@@ -134,6 +134,75 @@ fn half_matrices_are_cast_and_vectors_stay_f32() {
     let graph = ModelProto::decode(model.bytes.as_slice()).unwrap().graph.unwrap();
     let casts = graph.node.iter().filter(|node| node.op_type() == "Cast").count();
     assert_eq!(casts, 1 + 2 * 6 + 2, "one for the mask, one a matrix");
+    let stored = graph.node.iter().find(|node| node.name() == "transformer.wte/stored").unwrap();
+    assert_eq!(stored.op_type(), "Gather", "vectors are widened, not the table");
+    assert!(ModelSummary::decode(&model.bytes).unwrap().widens_weights);
+}
+
+fn quantised() -> ExportOptions {
+    ExportOptions::quantised(Blockwise { bits: CodeBits::Four, size: 32 }, None)
+}
+
+fn attribute(node: &NodeProto, name: &str) -> i64 {
+    node.attribute.iter().find(|attribute| attribute.name() == name).unwrap().i()
+}
+
+#[test]
+fn quantised_matrices_are_multiplied_with_by_matmul_nbits() {
+    let model = inference_model(&shape(), &quantised()).unwrap();
+    let decoded = ModelProto::decode(model.bytes.as_slice()).unwrap();
+    let sets: Vec<_> = decoded.opset_import.iter().map(|set| (set.domain(), set.version())).collect();
+    assert_eq!(sets, [("", 18), ("com.microsoft", 1)]);
+    let graph = decoded.graph.unwrap();
+    let is_ours = |node: &&NodeProto| node.op_type() == "MatMulNBits" && node.domain() == "com.microsoft";
+    assert_eq!(graph.node.iter().filter(is_ours).count(), 2 * 6 + 1);
+    let node = |name: &str| graph.node.iter().find(|node| node.name() == name).unwrap();
+    let fc_out = node("transformer.h.1.mlp.fc_out/matmul");
+    let numbers = ["K", "N", "bits", "block_size", "accuracy_level"].map(|name| attribute(fc_out, name));
+    assert_eq!(numbers, [256, 64, 4, 32, 4]);
+    let weight = "transformer.h.1.mlp.fc_out.weight";
+    assert_eq!(
+        fc_out.input[1..],
+        [format!("{weight}_Q4"), format!("{weight}_scales"), format!("{weight}_zero_points")]
+    );
+    assert_eq!(attribute(node("lm_head/matmul"), "bits"), 8, "lm_head keeps 8 bits");
+
+    let of_weight: Vec<_> = model
+        .initializers
+        .iter()
+        .map(|placed| &placed.initializer)
+        .filter(|initializer| initializer.recipe.source.base() == weight)
+        .collect();
+    let found: Vec<_> = of_weight.iter().map(|part| (part.element.name(), part.shape.clone())).collect();
+    assert_eq!(found, [("uint8", vec![64, 8, 16]), ("float", vec![64, 8]), ("uint8", vec![64, 4])]);
+    assert!(of_weight.iter().all(|part| part.source_shape() == [64, 256]));
+
+    let summary = ModelSummary::decode(&model.bytes).unwrap();
+    assert!(!summary.widens_weights);
+    assert_eq!(ExportOptions::of_metadata(&summary.metadata), Ok(Some(quantised())));
+}
+
+#[test]
+fn a_widened_model_is_plain_with_the_values_of_its_storages() {
+    let model = inference_model(&shape(), &ExportOptions { widened: true, ..quantised() }).unwrap();
+    let plain = inference_model(&shape(), &options()).unwrap();
+    let nodes = |model: &OnnxModel| -> Vec<(String, String)> {
+        let graph = ModelProto::decode(model.bytes.as_slice()).unwrap().graph.unwrap();
+        graph.node.iter().map(|node| (node.name().to_owned(), node.op_type().to_owned())).collect()
+    };
+    assert_eq!(nodes(&model), nodes(&plain));
+    for (widened, plain) in model.initializers.iter().zip(&plain.initializers) {
+        let (widened, plain) = (&widened.initializer, &plain.initializer);
+        assert_eq!((&widened.name, widened.element), (&plain.name, ElementType::F32));
+        let expected = match (plain.name.as_str(), plain.shape.len()) {
+            ("transformer.wte.weight", _) => Some("float16"),
+            ("lm_head.weight", _) => Some("int8/32"),
+            (_, 2) => Some("int4/32"),
+            _ => None,
+        };
+        let found = widened.recipe.rounded_as.map(|storage| storage.to_string());
+        assert_eq!(found.as_deref(), expected, "{}", plain.name);
+    }
 }
 
 #[test]
@@ -153,7 +222,15 @@ fn what_is_no_gptj_is_refused() {
         let error = inference_model(&shape(), &ExportOptions { lora: Some(lora), ..options() }).unwrap_err();
         assert_eq!(error, GptjError::Module { module: module.to_owned(), n_layer: 2 });
     }
-    let error =
-        inference_model(&shape(), &ExportOptions { matrices: ElementType::I64, lora: None }).unwrap_err();
-    assert_eq!(error.to_string(), "matrices cannot be stored as int64; expected float, float16 or bfloat16");
+    let refused = |options: ExportOptions| inference_model(&shape(), &options).unwrap_err().to_string();
+    assert_eq!(
+        refused(ExportOptions::plain(ElementType::I64, None)),
+        "matrices cannot be stored as int64; expected float, float16 or bfloat16"
+    );
+    let blocks = Storage::Blocks(Blockwise { bits: CodeBits::Four, size: 512 });
+    assert_eq!(
+        refused(ExportOptions { matrices: blocks, ..quantised() }),
+        "the block size is 512; expected 16, 32, 64, 128 or 256"
+    );
+    assert!(refused(ExportOptions { accuracy_level: 5, ..quantised() }).contains("level is 5; expected 0"));
 }

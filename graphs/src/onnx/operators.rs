@@ -4,6 +4,12 @@
 
 use super::builder::{Attribute, ModelBuilder, Value};
 use super::recipe::ElementType;
+use super::storage::Blockwise;
+
+/// Type of the operator that multiplies with quantised matrices.
+pub(super) const MATMUL_NBITS: &str = "MatMulNBits";
+/// Its attribute that says how exactly the other factor must be kept.
+pub(super) const ACCURACY_LEVEL: &str = "accuracy_level";
 
 impl ModelBuilder {
     /// `a + b`, with broadcasting.
@@ -34,6 +40,27 @@ impl ModelBuilder {
     /// Matrix product over the last two dimensions.
     pub fn matmul(&mut self, name: &str, a: &Value, b: &Value) -> Value {
         self.node("MatMul", name, &[a, b], &[])
+    }
+
+    /// `a · Wᵀ` with `W`, `[out, in]`, quantised in blocks: MatMulNBits of ONNX Runtime, with the parts of `W` as it wants
+    /// them ([`super::QuantizedPart`]).
+    pub fn matmul_nbits(
+        &mut self,
+        name: &str,
+        a: &Value,
+        parts: [&Value; 3],
+        [out, columns]: [usize; 2],
+        blockwise: Blockwise,
+        accuracy_level: i64,
+    ) -> Value {
+        let attributes = [
+            ("K", Attribute::Int(columns as i64)),
+            ("N", Attribute::Int(out as i64)),
+            ("bits", Attribute::Int(blockwise.bits.number() as i64)),
+            ("block_size", Attribute::Int(blockwise.size as i64)),
+            (ACCURACY_LEVEL, Attribute::Int(accuracy_level)),
+        ];
+        self.contrib_node(MATMUL_NBITS, name, &[a, parts[0], parts[1], parts[2]], &attributes)
     }
 
     /// Layer normalization over the last dimension.

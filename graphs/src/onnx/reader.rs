@@ -2,6 +2,8 @@
 //!
 //! Does not: read nodes or values, nor touch any other file. Its input is not trusted: every number is checked.
 
+use std::collections::{BTreeMap, HashSet};
+
 use prost::Message;
 
 use super::proto::{
@@ -62,8 +64,10 @@ pub struct ModelSummary {
     pub outputs: Vec<DeclaredValue>,
     /// Tensors outside of the file, those of nested graphs and of attributes included.
     pub external: Vec<ExternalEntry>,
-    /// Whether some initializer is stored in a 16-bit float type.
-    pub has_half_weights: bool,
+    /// Whether a node widens a weight that is stored in a 16-bit float type, all of it: what folding would do beforehand.
+    pub widens_weights: bool,
+    /// What the model's writer noted about it.
+    pub metadata: BTreeMap<String, String>,
 }
 
 /// A file that is no model, or not one that can be trusted.
@@ -95,16 +99,25 @@ impl ModelSummary {
     /// # Errors
     /// [`ReadError`] if the bytes are no model, or an external data entry makes no sense.
     pub fn decode(bytes: &[u8]) -> Result<Self, ReadError> {
-        let graph = ModelProto::decode(bytes)?.graph.ok_or(ReadError::NoGraph)?;
+        let model = ModelProto::decode(bytes)?;
+        let graph = model.graph.ok_or(ReadError::NoGraph)?;
         let is_initializer = |name: &str| graph.initializer.iter().any(|tensor| tensor.name() == name);
         let inputs = graph.input.iter().filter(|input| !is_initializer(input.name())).map(declared).collect();
         let outputs = graph.output.iter().map(declared).collect();
         let mut external = Vec::new();
         graph_external(&graph, &mut external)?;
-        let half = [ElementType::F16, ElementType::Bf16].map(ElementType::number);
-        let has_half_weights = graph.initializer.iter().any(|tensor| half.contains(&tensor.data_type()));
-        Ok(ModelSummary { inputs, outputs, external, has_half_weights })
+        let metadata = model.metadata_props.iter();
+        let metadata = metadata.map(|entry| (entry.key().to_owned(), entry.value().to_owned())).collect();
+        Ok(ModelSummary { inputs, outputs, external, widens_weights: widens_weights(&graph), metadata })
     }
+}
+
+fn widens_weights(graph: &GraphProto) -> bool {
+    let half = [ElementType::F16, ElementType::Bf16].map(ElementType::number);
+    let is_half = |tensor: &&TensorProto| half.contains(&tensor.data_type());
+    let weights: HashSet<&str> = graph.initializer.iter().filter(is_half).map(TensorProto::name).collect();
+    let casts = graph.node.iter().filter(|node| node.op_type() == "Cast");
+    casts.flat_map(|node| &node.input).any(|input| weights.contains(input.as_str()))
 }
 
 fn declared(value: &ValueInfoProto) -> DeclaredValue {
@@ -184,7 +197,7 @@ mod tests {
     fn model() -> Vec<u8> {
         let mut builder = ModelBuilder::new("g");
         let x = builder.input("x", ElementType::F32, &[Dim::Named("n"), Dim::Fixed(3)]);
-        let recipe = Recipe { source: Source::Tensor("w".into()), transposed: false };
+        let recipe = Recipe::as_stored(Source::Tensor("w".into()));
         for (name, element) in [("v", ElementType::F32), ("w", ElementType::Bf16)] {
             builder.weight(Initializer {
                 name: name.into(),
@@ -194,6 +207,7 @@ mod tests {
             });
         }
         let y = builder.tanh("y", &x);
+        builder.metadata("writer", "me".into());
         builder.output(y.name(), ElementType::F32, &[Dim::Named("n"), Dim::Fixed(3)]);
         builder.finish().unwrap().bytes
     }
@@ -216,7 +230,8 @@ mod tests {
             length: Some(length),
         };
         assert_eq!(summary.external, [entry("v", 0, 12), entry("w", 4096, 6)]);
-        assert!(summary.has_half_weights);
+        assert!(!summary.widens_weights, "nothing reads the weights");
+        assert_eq!(summary.metadata, [("writer".to_owned(), "me".to_owned())].into());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Does not: read or compute anything; the runtime follows the recipes.
 
 use super::proto::tensor_proto::DataType;
+use super::storage::{Blockwise, Storage};
 
 /// How an element of an ONNX tensor is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,12 +18,20 @@ pub enum ElementType {
     I64,
     /// Truth value, one byte.
     Bool,
+    /// Unsigned byte: quantised values, packed.
+    U8,
 }
 
 impl ElementType {
     /// Every element type.
-    pub const ALL: [ElementType; 5] =
-        [ElementType::F32, ElementType::F16, ElementType::Bf16, ElementType::I64, ElementType::Bool];
+    pub const ALL: [ElementType; 6] = [
+        ElementType::F32,
+        ElementType::F16,
+        ElementType::Bf16,
+        ElementType::I64,
+        ElementType::Bool,
+        ElementType::U8,
+    ];
 
     /// Bytes of one element.
     pub const fn size(self) -> u64 {
@@ -30,7 +39,7 @@ impl ElementType {
             ElementType::I64 => 8,
             ElementType::F32 => 4,
             ElementType::F16 | ElementType::Bf16 => 2,
-            ElementType::Bool => 1,
+            ElementType::Bool | ElementType::U8 => 1,
         }
     }
 
@@ -42,6 +51,7 @@ impl ElementType {
             ElementType::Bf16 => "bfloat16",
             ElementType::I64 => "int64",
             ElementType::Bool => "bool",
+            ElementType::U8 => "uint8",
         }
     }
 
@@ -53,6 +63,7 @@ impl ElementType {
             ElementType::Bf16 => DataType::Bfloat16,
             ElementType::I64 => DataType::Int64,
             ElementType::Bool => DataType::Bool,
+            ElementType::U8 => DataType::Uint8,
         };
         data_type.into()
     }
@@ -90,13 +101,52 @@ impl Source {
     }
 }
 
-/// How an initializer is made: read, merge in f32, transpose, then round once to the initializer's element type.
+/// How an initializer lies, as seen from its tensor in the checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// As in the checkpoint.
+    AsStored,
+    /// As the transpose: a checkpoint holds `[out, in]`, MatMul reads `[in, out]`.
+    Transposed,
+    /// One of the three parts of a matrix that is quantised in blocks.
+    Quantized {
+        /// Which one.
+        part: QuantizedPart,
+        /// The quantisation.
+        blockwise: Blockwise,
+        /// Columns of the matrix in the checkpoint.
+        columns: usize,
+    },
+}
+
+/// Parts of a quantised matrix of `rows` rows. They stand next to each other in this order, and are made in one pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QuantizedPart {
+    /// Codes, `[rows, blocks, bytes of a block]`: the first of two codes of four bits is the lower half of its byte.
+    Codes,
+    /// Scales in f32, `[rows, blocks]`.
+    Scales,
+    /// Zero points, `[rows, bytes]`, packed as codes are.
+    ZeroPoints,
+}
+
+/// How an initializer is made: read, merge in f32, round, and lay out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recipe {
     /// Where the values come from.
     pub source: Source,
-    /// Whether the matrix is stored as its transpose: a checkpoint holds `[out, in]`, MatMul reads `[in, out]`.
-    pub transposed: bool,
+    /// What is lost of them before they are rounded, once, to the initializer's element type; `None` for nothing. So a
+    /// model in f32 can have the very values of one that stores less.
+    pub rounded_as: Option<Storage>,
+    /// How they lie.
+    pub form: Form,
+}
+
+impl Recipe {
+    /// The values of `source`, as they lie in the checkpoint.
+    pub fn as_stored(source: Source) -> Self {
+        Recipe { source, rounded_as: None, form: Form::AsStored }
+    }
 }
 
 /// A weight of the model.
@@ -106,7 +156,7 @@ pub struct Initializer {
     pub name: String,
     /// How its elements are stored.
     pub element: ElementType,
-    /// Its shape in the graph, after transposition.
+    /// Its shape in the graph.
     pub shape: Vec<usize>,
     /// How it is made.
     pub recipe: Recipe,
@@ -120,11 +170,11 @@ impl Initializer {
 
     /// Shape of the tensor in the checkpoint.
     pub fn source_shape(&self) -> Vec<usize> {
-        let mut shape = self.shape.clone();
-        if self.recipe.transposed {
-            shape.reverse();
+        match self.recipe.form {
+            Form::AsStored => self.shape.clone(),
+            Form::Transposed => self.shape.iter().rev().copied().collect(),
+            Form::Quantized { columns, .. } => vec![self.shape.first().copied().unwrap_or(0), columns],
         }
-        shape
     }
 }
 
@@ -155,7 +205,7 @@ mod tests {
     #[test]
     fn element_numbers_are_those_of_the_onnx_format() {
         let numbers = ElementType::ALL.map(ElementType::number);
-        assert_eq!(numbers, [1, 10, 16, 7, 9]);
+        assert_eq!(numbers, [1, 10, 16, 7, 9, 2]);
         assert_eq!(ElementType::from_number(16), Some(ElementType::Bf16));
         assert_eq!(ElementType::from_number(8), None);
     }

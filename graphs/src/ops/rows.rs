@@ -1,6 +1,7 @@
 //! Selecting the labelled slots, and putting rows back where they came from.
 //!
-//! Letters: D width. A *row* is a slot that has a label; `labelled` holds the slots of the rows, ascending, each once.
+//! Letters: D width. A *row* is a slot that has a label; `labelled` holds the slots of the rows, ascending. In training
+//! each is there once. Without gradients a slot may be there several times, to be asked for several labels.
 //!
 //! Numerics: exact.
 

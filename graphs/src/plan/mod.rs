@@ -29,7 +29,7 @@ pub use step::{Attribute, EntryPoint, KernelId, Load, Partition, Step, attribute
 pub use target::Target;
 
 /// Version of the plan format; a plan of another version is refused.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// Alignment in bytes of every buffer: a cache line, and the widest vector register.
 pub const ALIGNMENT: u64 = 64;

@@ -100,7 +100,7 @@ fn write_tensor(
         WeightDtype::F16 => ElementType::F16,
         WeightDtype::Bf16 => ElementType::Bf16,
     };
-    let recipe = Recipe { source: Source::Tensor(spec.name.clone()), transposed: false };
+    let recipe = Recipe::as_stored(Source::Tensor(spec.name.clone()));
     let initializer = Initializer { name: spec.name.clone(), element, shape: spec.shape.clone(), recipe };
     let encoder = Encoder { initializer: &spec.name, element };
     let (mut rounding, mut encoded) = (Rounding::default(), Vec::new());

@@ -35,7 +35,7 @@ use team::{End, Part, Team};
 pub use bind::WeightStore;
 pub use inspect::NotFinite;
 pub use stream::Streamed;
-pub use timing::StepTiming;
+pub use timing::{StepTime, StepTiming, StepTotals};
 
 /// A plan that cannot be bound or run.
 #[derive(Debug, thiserror::Error)]
@@ -163,11 +163,25 @@ impl Executor {
         weights: WeightStore,
         threads: usize,
     ) -> Result<Self, ExecutorError> {
+        Self::stopped_by(topology, plan, weights, threads, Arc::default())
+    }
+
+    /// As [`on`](Self::on), with `stop` as its [stop flag](Self::stop_flag), which may be another executor's too.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub fn stopped_by(
+        topology: &Topology,
+        plan: Plan,
+        weights: WeightStore,
+        threads: usize,
+        stop: Arc<AtomicBool>,
+    ) -> Result<Self, ExecutorError> {
         let read_ahead = weights.read_ahead(&plan);
         let (bound, reader) = bind::bind(&plan, weights)?;
         let bound = Arc::new(bound);
         let reader = reader; // declared after what it reads into, so that it is dropped before on an error
-        let team = Team::new(topology.place(threads), &bound, &reader.stream)?;
+        let team = Team::new(topology.place(threads), &bound, &reader.stream, stop)?;
         Ok(Self { team, reader, bound, plan, _read_ahead: read_ahead })
     }
 
@@ -197,6 +211,11 @@ impl Executor {
     /// When the steps of the last run ran, in order; empty if that was not recorded.
     pub fn timings(&self) -> &[StepTiming] {
         self.team.clock.timings()
+    }
+
+    /// What steps took since the executor was made, to be looked at while it runs.
+    pub fn step_totals(&self) -> Arc<StepTotals> {
+        Arc::clone(self.team.clock.totals())
     }
 
     /// The plan.

@@ -7,7 +7,7 @@
 use super::signal::Signal;
 use super::stream::{Before, Sessions, Stream};
 use super::tiles::Tiles;
-use super::timing::Clock;
+use super::timing::{Clock, StepTotals};
 use super::{Bound, BoundEntry};
 use crate::isa::ControlWord;
 use crate::kernels::Kernel;
@@ -106,11 +106,13 @@ pub(super) struct Team {
 }
 
 impl Team {
-    /// Starts all threads of `placement` but the first, which is the caller's, and returns when they wait for work.
+    /// Starts all threads of `placement` but the first, which is the caller's, and returns when they wait for work. `stop`
+    /// is the flag that ends runs.
     pub(super) fn new(
         placement: Placement,
         bound: &Arc<Bound>,
         stream: &Arc<Stream>,
+        stop: Arc<AtomicBool>,
     ) -> Result<Self, std::io::Error> {
         let phases = |entry: &BoundEntry| -> usize {
             entry.kernels.iter().map(|kernel| kernel.phases(&entry.bounds)).sum()
@@ -130,11 +132,12 @@ impl Team {
             arrived: AtomicUsize::new(0),
             generation: Signal::default(),
             panicked: AtomicBool::new(false),
-            stop: Arc::new(AtomicBool::new(false)),
+            stop,
             verdict: AtomicU8::new(End::Done as u8),
         });
         let (workers, scratch) = (Vec::new(), Vec::new());
-        let (sessions, clock) = (Sessions::default(), Clock::new());
+        let sessions = Sessions::default();
+        let clock = Clock::new(StepTotals::new(bound.entries.iter().map(|entry| entry.kernels.len())));
         let mut team = Self { shared, workers, scratch, sessions, paused: None, clock };
         for index in 1..team.threads() {
             let shared = Arc::clone(&team.shared);

@@ -11,6 +11,7 @@ use gptjc_graphs::onnx::{DATA_FILE, MODEL_FILE};
 use tempfile::TempDir;
 
 use super::error::ExportError;
+use super::report::REPORT_FILE;
 use super::sidecars;
 
 /// The directory under construction; it is removed if it is dropped before [`Staging::commit`].
@@ -114,7 +115,7 @@ fn check_target(target: &Path, overwrite: bool) -> Result<(), ExportError> {
 }
 
 fn is_export_file(name: &str) -> bool {
-    name == MODEL_FILE || name == DATA_FILE || sidecars::NAMES.contains(&name)
+    name == MODEL_FILE || name == DATA_FILE || name == REPORT_FILE || sidecars::NAMES.contains(&name)
 }
 
 /// Writes and syncs a new file.

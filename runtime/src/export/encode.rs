@@ -27,7 +27,7 @@ impl Encoder<'_> {
                     out.extend(self.f16(value)?.to_le_bytes());
                 }
             }
-            ElementType::I64 | ElementType::Bool => return Err(self.unsupported()),
+            ElementType::I64 | ElementType::Bool | ElementType::U8 => return Err(self.unsupported()),
         }
         Ok(())
     }
@@ -52,8 +52,23 @@ impl Encoder<'_> {
             ElementType::F16 => {
                 scatter(block, columns, first_row, rows, out, |value| Ok(self.f16(value)?.to_le_bytes()))
             }
-            ElementType::I64 | ElementType::Bool => Err(self.unsupported()),
+            ElementType::I64 | ElementType::Bool | ElementType::U8 => Err(self.unsupported()),
         }
+    }
+
+    /// The values that are read back of stored `values`, in their place.
+    pub(crate) fn round(&self, values: &mut [f32]) -> Result<(), ExportError> {
+        match self.element {
+            ElementType::F32 => {}
+            ElementType::Bf16 => values.iter_mut().for_each(|value| *value = bf16::from_f32(*value).to_f32()),
+            ElementType::F16 => {
+                for value in values {
+                    *value = self.f16(*value)?.to_f32();
+                }
+            }
+            ElementType::I64 | ElementType::Bool | ElementType::U8 => return Err(self.unsupported()),
+        }
+        Ok(())
     }
 
     fn f16(&self, value: f32) -> Result<f16, ExportError> {

@@ -79,6 +79,19 @@ pub enum ExportError {
         /// The value.
         value: f32,
     },
+    /// A value that cannot be quantised.
+    #[error(
+        "`{initializer}` holds {value} in row {row}, which has no code in any scale; look at how the model was trained, or \
+         export as float"
+    )]
+    NotFinite {
+        /// The weight of the export.
+        initializer: String,
+        /// Row of the tensor in the checkpoint.
+        row: usize,
+        /// The value.
+        value: f32,
+    },
     /// A recipe asks for what a weight cannot be.
     #[error("`{initializer}` cannot be stored as {element}; expected float, float16 or bfloat16")]
     Element {
@@ -86,6 +99,12 @@ pub enum ExportError {
         initializer: String,
         /// The type asked for.
         element: &'static str,
+    },
+    /// A quantised weight without all its parts, one behind the other.
+    #[error("`{initializer}`: expected codes, scales and zero points of one weight next to each other")]
+    Parts {
+        /// The first part of the weight.
+        initializer: String,
     },
     /// A file beside the model cannot be read as what it is.
     #[error("`{}` is not valid JSON: {reason}", path.display())]

@@ -1,8 +1,9 @@
 //! Streams a model into an export directory: `model.onnx`, one file of weights beside it, the configuration and the
 //! tokenizer.
 //!
-//! Weights are read, merged with their adapter in f32, rounded once and written tensor by tensor; a matrix that is
-//! stored transposed is held once in its stored type, anything else in blocks of rows. The directory is written beside
+//! Weights are read, merged with their adapter in f32, rounded once (or quantised in blocks) and written tensor by tensor; a
+//! matrix that is stored transposed is held once in its stored type, anything else in blocks of rows. What rounding lost
+//! is counted on the way and written beside the model (`export_report.json`). The directory is written beside
 //! its place and appears by rename, whole or not at all.
 //!
 //! Does not: build the graph (the recipes come with the model), nor read checkpoints (a [`TensorSource`] does: [`CheckpointSource`]).
@@ -14,16 +15,23 @@ pub(crate) mod encode;
 mod error;
 mod merge;
 pub(crate) mod model_dtype;
+mod quantize;
+mod report;
+mod rounding;
 pub(crate) mod sidecars;
 mod source;
 mod stream;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use gptjc_graphs::onnx::{DATA_FILE, MODEL_FILE, OnnxModel};
 
+use crate::files::FileError;
+use crate::files::atomic::write_bytes;
+
 pub use checkpoint_source::CheckpointSource;
 pub use error::ExportError;
+pub use report::{ExportReport, Loss, REPORT_FILE, StorageReport, WeightReport, WorstWeight};
 pub use sidecars::{Sidecar, sidecars_of_model};
 pub use source::{MemoryTensors, SourceError, TensorSource};
 
@@ -51,21 +59,6 @@ pub struct ExportProgress<'a> {
     pub total_bytes: u64,
 }
 
-/// What was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExportReport {
-    /// The directory.
-    pub directory: PathBuf,
-    /// Number of weights.
-    pub tensors: usize,
-    /// Of them, how many were merged with an adapter.
-    pub merged: usize,
-    /// Bytes of `model.onnx`.
-    pub model_bytes: u64,
-    /// Bytes of the weights' file.
-    pub data_bytes: u64,
-}
-
 /// Writes an export directory.
 ///
 /// # Cost
@@ -82,16 +75,29 @@ pub fn export(
     for sidecar in request.sidecars {
         sidecar.write_into(staging.path())?;
     }
-    let merged = stream::write_weights(request.model, source, &staging.path().join(DATA_FILE), progress)?;
+    let weights = stream::write_weights(request.model, source, &staging.path().join(DATA_FILE), progress)?;
     directory::write_file(&staging.path().join(MODEL_FILE), &request.model.bytes)?;
-    let directory = staging.commit()?;
-    Ok(ExportReport {
-        directory,
-        tensors: request.model.initializers.len(),
-        merged,
-        model_bytes: request.model.bytes.len() as u64,
-        data_bytes: request.model.data_length,
-    })
+    let model_bytes = request.model.bytes.len() as u64;
+    let mut report =
+        ExportReport::new(request.directory.into(), model_bytes, request.model.data_length, weights);
+    directory::write_file(&staging.path().join(REPORT_FILE), &json(&report))?;
+    report.directory = staging.commit()?;
+    Ok(report)
+}
+
+/// Writes the report of a finished export again, when it says more than before.
+///
+/// # Errors
+/// [`FileError`] if the file cannot be written.
+pub fn write_report(report: &ExportReport) -> Result<(), FileError> {
+    write_bytes(&report.directory.join(REPORT_FILE), &json(report))
+}
+
+fn json(report: &ExportReport) -> Vec<u8> {
+    // Texts and numbers: there is nothing that cannot be written.
+    let mut text = serde_json::to_vec_pretty(report).unwrap_or_default();
+    text.push(b'\n');
+    text
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use gptjc_graphs::onnx::gptj::{ExportOptions, GptjShape, LoraMerge, inference_model};
 use gptjc_graphs::onnx::{
-    DATA_FILE, ElementType, MODEL_FILE, ModelSummary, OnnxModel, PlacedInitializer, Source,
+    Blockwise, CodeBits, DATA_FILE, ElementType, MODEL_FILE, ModelSummary, OnnxModel, PlacedInitializer,
+    Source,
 };
 
 use super::*;
@@ -25,7 +26,7 @@ fn shape() -> GptjShape {
 
 fn model(matrices: ElementType) -> OnnxModel {
     let lora = Some(LoraMerge { scaling: 0.5, modules: ["transformer.h.0.attn.q_proj".to_owned()].into() });
-    inference_model(&shape(), &ExportOptions { matrices, lora }).unwrap()
+    inference_model(&shape(), &ExportOptions::plain(matrices, lora)).unwrap()
 }
 
 /// Values that bf16 holds exactly and that differ everywhere.
@@ -80,13 +81,13 @@ fn every_tensor_lies_where_the_model_says() {
         let parent = tempfile::tempdir().unwrap();
         let directory = parent.path().join("onnx");
         let report = run(&model, &tensors(&model), &directory, false).unwrap();
-        assert_eq!((report.tensors, report.merged), (model.initializers.len(), 1));
+        assert_eq!((report.tensors(), report.merged()), (model.initializers.len(), 1));
 
         let data = fs::read(directory.join(DATA_FILE)).unwrap();
         assert_eq!(data.len() as u64, model.data_length);
         assert_eq!(
             ModelSummary::decode(&fs::read(directory.join(MODEL_FILE)).unwrap()).unwrap().external.len(),
-            report.tensors
+            report.tensors()
         );
 
         let bias = find(&model, "transformer.h.0.mlp.fc_in.bias");
@@ -199,4 +200,104 @@ fn files_beside_the_model_come_from_its_directory() {
     let generation: serde_json::Value =
         serde_json::from_slice(&fs::read(to.path().join("generation_config.json")).unwrap()).unwrap();
     assert_eq!(generation, serde_json::json!({"_from_model_config": true, "eos_token_id": 9}));
+}
+
+fn quantised(widened: bool) -> OnnxModel {
+    let lora = Some(LoraMerge { scaling: 0.5, modules: ["transformer.h.0.attn.q_proj".to_owned()].into() });
+    let blockwise = Blockwise { bits: CodeBits::Four, size: 16 };
+    let options = ExportOptions { widened, ..ExportOptions::quantised(blockwise, lora) };
+    inference_model(&shape(), &options).unwrap()
+}
+
+fn bytes<'a>(data: &'a [u8], placed: &PlacedInitializer) -> &'a [u8] {
+    &data[placed.offset as usize..][..placed.initializer.byte_length() as usize]
+}
+
+#[test]
+fn parts_of_a_quantised_matrix_lie_where_the_model_says() {
+    let parent = tempfile::tempdir().unwrap();
+    let (model, widened) = (quantised(false), quantised(true));
+    let tensors = tensors(&widened);
+    let run_into = |model: &OnnxModel, name: &str| {
+        let directory = parent.path().join(name);
+        let report = run(model, &tensors, &directory, false).unwrap();
+        (report, fs::read(directory.join(DATA_FILE)).unwrap())
+    };
+    let ((report, data), (widened_report, values)) = (run_into(&model, "int4"), run_into(&widened, "f32"));
+    assert_eq!((report.tensors(), report.merged()), (widened_report.tensors(), 1));
+    assert_eq!(data.len() as u64, model.data_length);
+    // [12, 8]: one block a row, half of it used.
+    let weight = "transformer.h.0.mlp.fc_in.weight";
+    let part = |suffix: &str| bytes(&data, find(&model, &format!("{weight}_{suffix}")));
+    let (codes, scales, zero_points) = (part("Q4"), part("scales"), part("zero_points"));
+    assert_eq!((codes.len(), scales.len(), zero_points.len()), (12 * 8, 12 * 4, 12));
+    let values = stored(&values, find(&widened, weight));
+    for row in 0..12 {
+        let scale = f32::from_le_bytes(scales[4 * row..][..4].try_into().unwrap());
+        let zero_point = f32::from(zero_points[row] & 15);
+        for column in 0..8 {
+            let code = (codes[8 * row + column / 2] >> (4 * (column % 2))) & 15;
+            let value = (f32::from(code) - zero_point) * scale;
+            assert_eq!(value, values[column * 12 + row], "row {row}, column {column}");
+        }
+    }
+}
+
+#[test]
+fn the_report_says_what_each_storage_lost() {
+    let parent = tempfile::tempdir().unwrap();
+    let model = quantised(false);
+    let directory = parent.path().join("onnx");
+    let report = run(&model, &tensors(&model), &directory, false).unwrap();
+    let found: Vec<_> = report
+        .storages
+        .iter()
+        .map(|storage| (storage.storage.to_string(), storage.tensors, storage.relative_rms_error))
+        .collect();
+    let names: Vec<_> = found.iter().map(|(name, tensors, _)| (name.as_str(), *tensors)).collect();
+    assert_eq!(names, [("float16", 1), ("float", 7), ("int4/16", 6), ("int8/16", 1)]);
+    // The values are quarters from -12 to 12, which f16 and f32 hold.
+    assert_eq!((found[0].2, found[1].2), (0.0, 0.0));
+    assert!((0.01..0.1).contains(&found[2].2) && (0.0005..0.01).contains(&found[3].2), "{found:?}");
+    let worst = report.storages[2].worst.as_ref().unwrap();
+    let of_weights =
+        report.weights.iter().filter(|weight| weight.storage == report.storages[2].storage).map(|w| w.loss);
+    let largest = of_weights.map(Loss::relative_rms).fold(0.0, f64::max);
+    assert_eq!(worst.relative_rms_error, largest);
+    assert!(report.storages[0].to_string().ends_with("exact"), "{}", report.storages[0]);
+    assert!(report.storages[2].to_string().contains(&worst.tensor), "{}", report.storages[2]);
+
+    let written: serde_json::Value =
+        serde_json::from_slice(&fs::read(directory.join(REPORT_FILE)).unwrap()).unwrap();
+    assert_eq!(written["storages"][2]["storage"], "int4/16");
+    assert_eq!(written["storages"][2]["relative_rms_error"], report.storages[2].relative_rms_error);
+    assert_eq!(written["weights"].as_array().unwrap().len(), report.tensors());
+    assert_eq!(written["check"], serde_json::Value::Null);
+    // A report does not keep an export from being replaced.
+    run(&model, &tensors(&model), &directory, true).unwrap();
+}
+
+#[test]
+fn what_has_no_code_is_refused_with_its_row() {
+    let parent = tempfile::tempdir().unwrap();
+    let name = "transformer.h.0.mlp.fc_in.weight";
+    for model in [quantised(false), quantised(true)] {
+        let mut tensors = tensors(&model);
+        let mut values = values(96, 1);
+        values[3 * 8 + 5] = f32::NAN;
+        tensors.insert(name, vec![12, 8], values);
+        let error = run(&model, &tensors, &parent.path().join("onnx"), false).unwrap_err().to_string();
+        assert!(error.contains("holds NaN in row 3") && error.contains(name), "{error}");
+        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn parts_that_are_not_together_are_refused() {
+    let parent = tempfile::tempdir().unwrap();
+    let mut model = quantised(false);
+    let scales = model.initializers.iter().position(|placed| placed.initializer.name.ends_with("_scales"));
+    model.initializers.remove(scales.unwrap());
+    let error = run(&model, &tensors(&quantised(false)), &parent.path().join("onnx"), false).unwrap_err();
+    assert!(error.to_string().contains("expected codes, scales and zero points"), "{error}");
 }

@@ -82,7 +82,7 @@ fn stored(request: &MergeRequest<'_>, fit: &AdapterFit, name: &str) -> Result<St
         WeightDtype::F16 => ElementType::F16,
         WeightDtype::Bf16 => ElementType::Bf16,
     };
-    let recipe = Recipe { source, transposed: false };
+    let recipe = Recipe::as_stored(source);
     let shape = view.shape.to_vec();
     Ok(Stored { initializer: Initializer { name: name.to_owned(), element, shape, recipe }, dtype })
 }

@@ -4,6 +4,7 @@ use super::NotFiniteStep;
 use super::checkpoint::CheckpointError;
 use crate::adapter::AdapterError;
 use crate::data::sampler::SamplerError;
+use crate::evaluate::EvaluateError;
 use crate::executor::ExecutorError;
 use crate::files::FileError;
 use crate::weights::WeightsError;
@@ -92,6 +93,9 @@ pub enum TrainError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// An evaluation does not come to its end.
+    #[error("cannot evaluate")]
+    Evaluate(#[from] EvaluateError),
     /// The trained tensors cannot be written as safetensors.
     #[error("cannot write the trained tensors: {0}")]
     Safetensors(#[from] safetensors::SafeTensorError),

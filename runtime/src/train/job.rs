@@ -12,6 +12,8 @@ use super::{
 };
 use crate::data::sampler::{Duration, Sampler};
 use crate::data::window::Window;
+use crate::evaluate::{BestModel, BestModelOptions, EvaluateError};
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 /// A run.
@@ -24,6 +26,8 @@ pub struct Job<'a> {
     pub observer: &'a mut dyn Observer,
     /// Where checkpoints go, if any are written.
     pub checkpoints: Option<&'a mut Checkpoints>,
+    /// How models are compared, and what that decides.
+    pub policy: BestModelOptions,
     /// Ends the run early: [`Trainer::stop_flag`] at the next plan step, another one between two micro-batches.
     pub stop: &'a StopFlag,
 }
@@ -50,6 +54,8 @@ pub fn train(trainer: &mut Trainer, job: Job<'_>, state: RunState) -> Result<Fin
     let mut run = Run {
         schedule: Schedule::new(&options, total_steps),
         options,
+        judge: BestModel::resumed(job.policy.clone(), &state.trainer.log_history),
+        is_best: false,
         trainer,
         job,
         state,
@@ -60,7 +66,7 @@ pub fn train(trainer: &mut Trainer, job: Job<'_>, state: RunState) -> Result<Fin
     run.go(&mut sampler, total_steps, epoch_steps)
 }
 
-/// Evaluates now, and adds the metrics to the log.
+/// Evaluates now, and adds the metrics to the log; returns them.
 ///
 /// # Errors
 /// [`TrainError`] if the evaluation fails.
@@ -69,11 +75,11 @@ pub fn evaluate(
     evaluator: &mut dyn Evaluator,
     observer: &mut dyn Observer,
     state: &mut RunState,
-) -> Result<(), TrainError> {
+) -> Result<BTreeMap<String, f64>, TrainError> {
     let metrics = evaluator.evaluate(trainer, observer)?;
-    let entry = state.entry(metrics);
+    let entry = state.entry(metrics.clone());
     log(observer, state, entry);
-    Ok(())
+    Ok(metrics)
 }
 
 fn log(observer: &mut dyn Observer, state: &mut RunState, entry: LogEntry) {
@@ -87,6 +93,9 @@ struct Run<'a, 'b> {
     options: TrainOptions,
     schedule: Schedule,
     job: Job<'b>,
+    judge: BestModel,
+    /// The model of the evaluation after the last step is the best so far.
+    is_best: bool,
     state: RunState,
     share: Share,
 }
@@ -105,7 +114,7 @@ impl Run<'_, '_> {
             ends_epoch: step > 0 && step.is_multiple_of(epoch_steps),
             ends_run: step == total_steps,
         };
-        let mut stopped = self.catch_up(at(self.state.trainer.global_step))?;
+        let mut stopped = self.begin(at(self.state.trainer.global_step))?;
         while stopped.is_none()
             && let Some(step) = sampler.next_step()
         {
@@ -118,12 +127,12 @@ impl Run<'_, '_> {
             self.roll()?;
         }
         self.share.seconds = begun.elapsed().as_secs_f64();
-        match &stopped {
-            Some(why) => self.job.observer.on_stop(why),
-            None => {
-                let entry = self.state.closing_entry(&self.share);
-                log(self.job.observer, &mut self.state, entry);
-            }
+        if let Some(why) = &stopped {
+            self.job.observer.on_stop(why);
+        }
+        if stopped != Some(Stopped::ByFlag) {
+            let entry = self.state.closing_entry(&self.share);
+            log(self.job.observer, &mut self.state, entry);
         }
         Ok(Finished { state: self.state, stopped })
     }
@@ -142,13 +151,13 @@ impl Run<'_, '_> {
         }
     }
 
-    /// What was still to be done after the last step when the run was stopped.
-    fn catch_up(&mut self, at: Moment) -> Result<Option<Stopped>, TrainError> {
+    /// What is to be done before the first step, or was still to be done after the last one when the run was stopped.
+    fn begin(&mut self, at: Moment) -> Result<Option<Stopped>, TrainError> {
         if !self.state.evaluation_due {
-            return Ok(None);
+            return self.evaluate_first();
         }
         let stopped = self.evaluate(at)?;
-        if stopped.is_none() {
+        if stopped != Some(Stopped::ByFlag) {
             self.save(at)?;
         }
         Ok(stopped)
@@ -176,21 +185,28 @@ impl Run<'_, '_> {
         report.seconds = begun.elapsed().as_secs_f64();
         self.count(&report, windows.len(), epoch);
         self.log(&report, at);
-        if let Some(stopped) = self.evaluate(at)? {
-            return Ok(Some(stopped));
+        let stopped = self.evaluate(at)?;
+        if stopped == Some(Stopped::ByFlag) {
+            return Ok(stopped);
         }
         if !self.save(at)? {
             self.roll_if_due()?;
         }
-        Ok(None)
+        Ok(stopped)
     }
 
     /// Writes the checkpoint of the step that was done last, if it is time; true if it was.
     fn save(&mut self, at: Moment) -> Result<bool, TrainError> {
         let last = at.ends_run && matches!(self.options.save, Cadence::Steps(_));
+        let policy = self.judge.options();
+        let best = self.is_best && (policy.save_best || policy.load_best_model_at_end);
         let Some(checkpoints) = &mut self.job.checkpoints else { return Ok(false) };
-        if !last && !self.options.save.is_due(at) {
+        if !last && !best && !self.options.save.is_due(at) {
             return Ok(false);
+        }
+        if self.is_best {
+            let directory = checkpoints.of_step(at.step).display().to_string();
+            self.state.trainer.best_model_checkpoint = Some(directory);
         }
         let directory = checkpoints.save(self.trainer, &self.state)?;
         self.job.observer.on_save(&directory);
@@ -229,17 +245,39 @@ impl Run<'_, '_> {
         }
     }
 
+    /// The evaluation before the first step, if there is to be one. It is not judged.
+    fn evaluate_first(&mut self) -> Result<Option<Stopped>, TrainError> {
+        let Some(evaluator) = &mut self.job.evaluator else { return Ok(None) };
+        let state = &self.state.trainer;
+        if !self.options.eval_on_start || state.global_step > 0 || !state.log_history.is_empty() {
+            return Ok(None);
+        }
+        match evaluate(self.trainer, &mut **evaluator, self.job.observer, &mut self.state) {
+            Err(error) if error.is_stop() => Ok(Some(Stopped::ByFlag)),
+            result => result.map(|_| None),
+        }
+    }
+
+    /// Evaluates if it is time, and judges what was found; why the run ends here, if it does.
     fn evaluate(&mut self, at: Moment) -> Result<Option<Stopped>, TrainError> {
+        self.is_best = false;
         let Some(evaluator) = &mut self.job.evaluator else { return Ok(None) };
         if !self.options.eval.is_due(at) {
             return Ok(None);
         }
         let result = evaluate(self.trainer, &mut **evaluator, self.job.observer, &mut self.state);
         self.state.evaluation_due = matches!(&result, Err(error) if error.is_stop());
-        match result {
-            Err(error) if error.is_stop() => Ok(Some(Stopped::ByFlag)),
-            result => result.map(|()| None),
+        let metrics = match result {
+            Err(error) if error.is_stop() => return Ok(Some(Stopped::ByFlag)),
+            result => result?,
+        };
+        if !self.judge.options().compares() {
+            return Ok(None);
         }
+        let verdict = self.judge.judge(at.step, &metrics).map_err(EvaluateError::from)?;
+        self.is_best = verdict.best;
+        self.state.trainer.best_metric = self.judge.best().map(|best| best.metric);
+        Ok(verdict.stop.then_some(Stopped::Early))
     }
 }
 

@@ -33,5 +33,5 @@ pub use parameters::Start;
 pub use run_state::{Losses, RunState};
 pub use schedule::{POLYNOMIAL_END, Schedule, SchedulerKind};
 pub use stop::StopFlag;
-pub use trainer::{Evaluation, StepReport, Trainer};
+pub use trainer::{StepReport, Trainer};
 pub use trainer_state::{FILE as TRAINER_STATE_FILE, LogEntry, TrainerState, TrainerStateError};

@@ -1,6 +1,7 @@
 //! Who is told how a run goes on.
 
 use super::{LogEntry, StepReport};
+use crate::validate::report::Report;
 use std::path::Path;
 
 /// What a run is going to do.
@@ -27,6 +28,44 @@ pub enum Stopped {
     Early,
 }
 
+/// Two who are told, the first one first.
+impl<A: Observer, B: Observer> Observer for (&mut A, &mut B) {
+    fn on_start(&mut self, run: &RunStart) {
+        self.0.on_start(run);
+        self.1.on_start(run);
+    }
+
+    fn on_step(&mut self, report: &StepReport) {
+        self.0.on_step(report);
+        self.1.on_step(report);
+    }
+
+    fn on_log(&mut self, entry: &LogEntry) {
+        self.0.on_log(entry);
+        self.1.on_log(entry);
+    }
+
+    fn on_evaluate(&mut self, rows_done: usize, rows: usize) {
+        self.0.on_evaluate(rows_done, rows);
+        self.1.on_evaluate(rows_done, rows);
+    }
+
+    fn on_answers(&mut self, report: &Report) {
+        self.0.on_answers(report);
+        self.1.on_answers(report);
+    }
+
+    fn on_save(&mut self, directory: &Path) {
+        self.0.on_save(directory);
+        self.1.on_save(directory);
+    }
+
+    fn on_stop(&mut self, why: &Stopped) {
+        self.0.on_stop(why);
+        self.1.on_stop(why);
+    }
+}
+
 /// Who is told how a run goes on.
 pub trait Observer {
     /// The run begins.
@@ -38,6 +77,10 @@ pub trait Observer {
     /// An evaluation has done `rows_done` of its `rows` rows.
     fn on_evaluate(&mut self, rows_done: usize, rows: usize) {
         let _ = (rows_done, rows);
+    }
+    /// An evaluation has counted answers; its entry of the log comes next.
+    fn on_answers(&mut self, report: &Report) {
+        let _ = report;
     }
     /// A checkpoint was written.
     fn on_save(&mut self, directory: &Path) {

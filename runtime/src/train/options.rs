@@ -41,6 +41,8 @@ pub struct TrainOptions {
     pub logging_first_step: bool,
     /// When the model is evaluated.
     pub eval: Cadence,
+    /// Whether it is evaluated before the first step.
+    pub eval_on_start: bool,
     /// When a checkpoint is written; by steps, one is written at the end as well.
     pub save: Cadence,
     /// Threads, the caller's included.
@@ -89,6 +91,7 @@ impl Default for TrainOptions {
             logging: Cadence::Steps(500),
             logging_first_step: false,
             eval: Cadence::Never,
+            eval_on_start: false,
             save: Cadence::Never,
             threads: Topology::host().threads(),
             topology: None,

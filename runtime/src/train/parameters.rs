@@ -131,8 +131,8 @@ impl Trainer {
     /// # Errors
     /// [`TrainError`] if a file cannot be written; what was there before stays.
     pub fn save(&mut self, dir: &Path) -> Result<(), TrainError> {
-        match self.plan().options.lora.clone() {
-            Some(lora) => Ok(self.adapter(&lora)?.save(dir)?),
+        match self.adapter()? {
+            Some(adapter) => Ok(adapter.save(dir)?),
             None => {
                 let tensors = self.parameters()?;
                 self.save_model(dir, &tensors)
@@ -142,14 +142,13 @@ impl Trainer {
 
     /// Writes what was trained, in the files that [`save`](Self::save) writes.
     pub(super) fn write_parameters(&mut self, files: &mut FileSet<'_>) -> Result<(), TrainError> {
-        let Some(lora) = self.plan().options.lora.clone() else {
+        let Some(adapter) = self.adapter()? else {
             let places = places::parameters(self.plan());
             for (name, content) in self.companions()? {
                 files.bytes(name, &content)?;
             }
             return files.buffers(SINGLE_FILE, &places, self);
         };
-        let adapter = self.adapter(&lora)?;
         files.bytes(adapter::MODEL_FILE, &adapter.to_safetensors()?)?;
         Ok(files.bytes(adapter::CONFIG_FILE, adapter.config.to_json().as_bytes())?)
     }
@@ -164,12 +163,6 @@ impl Trainer {
         saved::read(&dir.join(name), &places, self)
     }
 
-    fn adapter(&mut self, lora: &LoraOptions) -> Result<Adapter, TrainError> {
-        let base_model = self.checkpoint().origin().to_str().map(str::to_owned);
-        let config = adapter_config(self.plan(), lora, base_model);
-        Ok(Adapter { config, tensors: self.parameters()? })
-    }
-
     /// Those of [`COMPANIONS`] that the model has.
     fn companions(&self) -> Result<Vec<(&'static str, Vec<u8>)>, TrainError> {
         let mut found = Vec::new();
@@ -182,6 +175,17 @@ impl Trainer {
             }
         }
         Ok(found)
+    }
+
+    /// The adapter as it is at this moment; none if all parameters are trained.
+    ///
+    /// # Errors
+    /// As [`parameters`](Self::parameters).
+    pub fn adapter(&mut self) -> Result<Option<Adapter>, TrainError> {
+        let Some(lora) = self.plan().options.lora.clone() else { return Ok(None) };
+        let base_model = self.checkpoint().origin().to_str().map(str::to_owned);
+        let config = adapter_config(self.plan(), &lora, base_model);
+        Ok(Some(Adapter { config, tensors: self.parameters()? }))
     }
 
     fn save_model(&self, dir: &Path, tensors: &BTreeMap<String, AdapterTensor>) -> Result<(), TrainError> {

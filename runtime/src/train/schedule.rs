@@ -1,7 +1,8 @@
 //! Learning rate of each optimizer step.
 //!
 //! The formulas are those of `transformers/optimization.py` (4.57), in f64 and in their order of operations: a step's
-//! factor times the peak, as PyTorch's `LambdaLR` multiplies them.
+//! factor times the peak, as PyTorch's `LambdaLR` multiplies them. Every bit of every rate is theirs, but for the last one of
+//! some cosines, which Python takes from the system.
 
 use super::TrainOptions;
 use std::f64::consts::PI;

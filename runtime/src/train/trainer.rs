@@ -32,15 +32,6 @@ pub struct StepReport {
     pub seconds: f64,
 }
 
-/// What an evaluation found.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Evaluation {
-    /// Mean loss over the labelled tokens.
-    pub loss: f64,
-    /// Labelled tokens.
-    pub labelled: usize,
-}
-
 /// A bound plan in training.
 pub struct Trainer {
     executor: Executor,
@@ -89,6 +80,11 @@ impl Trainer {
     /// The checkpoint that was bound.
     pub fn checkpoint(&self) -> &Checkpoint {
         &self.checkpoint
+    }
+
+    /// The checkpoint that was bound, to be kept.
+    pub fn shared_checkpoint(&self) -> Arc<Checkpoint> {
+        Arc::clone(&self.checkpoint)
     }
 
     /// The executor, to read buffers by name.
@@ -239,52 +235,41 @@ impl Trainer {
         Ok(StepReport { step, loss, grad_norm, learning_rate: rate, tokens, labelled, seconds })
     }
 
-    /// Loss of `windows` without dropout; parameters stay as they are.
-    ///
-    /// # Errors
-    /// [`TrainError::NoLabels`] if no window has a label.
-    pub fn evaluate(&mut self, windows: &[&Window]) -> Result<Evaluation, TrainError> {
-        let (mut sum, mut labelled) = (0.0, 0);
-        for chunk in windows.chunks(self.plan().options.micro_batch as usize) {
-            let extents = self.load(chunk)?;
-            self.executor.run("forward", &extents)?;
-            let losses = self.executor.read::<f32>("window_loss")?;
-            sum += losses[..extents.windows].iter().map(|&loss| f64::from(loss)).sum::<f64>();
-            labelled += extents.rows;
-        }
-        if labelled == 0 {
-            return Err(TrainError::NoLabels { step: self.done, windows: windows.len() });
-        }
-        Ok(Evaluation { loss: sum / labelled as f64, labelled })
+    /// Writes `windows` as a micro-batch into the plan's buffers.
+    pub(crate) fn load(&mut self, windows: &[&Window]) -> Result<Extents, TrainError> {
+        self.batch.pack(windows);
+        write_batch(&mut self.executor, &self.batch)
     }
 
     /// Writes a micro-batch into the plan's buffers.
-    fn load(&mut self, windows: &[&Window]) -> Result<Extents, TrainError> {
-        self.batch.pack(windows);
-        let (batch, executor) = (&self.batch, &mut self.executor);
-        let fields: [(&str, &[i32]); 8] = [
-            ("tokens", &batch.tokens),
-            ("position", &batch.positions),
-            ("segment", &batch.segment),
-            ("segment_table", batch.segment_table.as_flattened()),
-            ("window_table", batch.window_table.as_flattened()),
-            ("labelled", &batch.labelled),
-            ("labels", &batch.labels),
-            ("row_table", batch.row_table.as_flattened()),
-        ];
-        // A plan has no buffer for what none of its steps reads: a table of windows, where only labelled rows are summed.
-        for (name, values) in fields {
-            if executor.has(name) {
-                executor.write(name, values)?;
-            }
-        }
-        Ok(Extents {
-            slots: batch.tokens.len(),
-            rows: batch.labelled.len(),
-            windows: batch.window_table.len(),
-            segments: batch.segment_table.len(),
-        })
+    pub(crate) fn write_batch(&mut self, batch: &MicroBatch) -> Result<Extents, TrainError> {
+        write_batch(&mut self.executor, batch)
     }
+}
+
+fn write_batch(executor: &mut Executor, batch: &MicroBatch) -> Result<Extents, TrainError> {
+    let fields: [(&str, &[i32]); 8] = [
+        ("tokens", &batch.tokens),
+        ("position", &batch.positions),
+        ("segment", &batch.segment),
+        ("segment_table", batch.segment_table.as_flattened()),
+        ("window_table", batch.window_table.as_flattened()),
+        ("labelled", &batch.labelled),
+        ("labels", &batch.labels),
+        ("row_table", batch.row_table.as_flattened()),
+    ];
+    // A plan has no buffer for what none of its steps reads: a table of windows, where only labelled rows are summed.
+    for (name, values) in fields {
+        if executor.has(name) {
+            executor.write(name, values)?;
+        }
+    }
+    Ok(Extents {
+        slots: batch.tokens.len(),
+        rows: batch.labelled.len(),
+        windows: batch.window_table.len(),
+        segments: batch.segment_table.len(),
+    })
 }
 
 fn check_step_windows(plan: &Plan, options: &TrainOptions) -> Result<(), TrainError> {

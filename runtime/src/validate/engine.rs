@@ -76,6 +76,9 @@ pub enum EngineError {
         /// Number of tokens that the model knows.
         vocabulary: usize,
     },
+    /// Somebody raised the stop flag.
+    #[error("the engine was stopped")]
+    Stopped,
     /// The engine failed.
     #[error("{engine} failed to {action}: {reason}")]
     Failed {
@@ -89,7 +92,7 @@ pub enum EngineError {
 }
 
 /// Index of the largest value, the first one of equals.
-pub(super) fn argmax(values: &[f32]) -> usize {
+pub(crate) fn argmax(values: &[f32]) -> usize {
     let best = values.iter().enumerate().fold((0, f32::NEG_INFINITY), |best, (index, &value)| {
         if value > best.1 { (index, value) } else { best }
     });

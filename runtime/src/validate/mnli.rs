@@ -236,7 +236,8 @@ fn answer(
     Ok(predictions.collect())
 }
 
-fn count(engine: String, mode: Mode, predictions: &[Prediction], seconds: f64) -> Report {
+/// Counts the answers of `predictions`, which took `seconds`.
+pub(crate) fn count(engine: String, mode: Mode, predictions: &[Prediction], seconds: f64) -> Report {
     let mut confusion = [[0_u64; 4]; 3];
     for prediction in predictions {
         if let Some(label) = prediction.label.filter(|&label| label < LABELS.len()) {

@@ -2,21 +2,25 @@
 //!
 //! An [`Engine`] runs token ids; ONNX Runtime is one ([`ort_engine::OrtEngine`]), loaded at run time from a library that
 //! [`library`] finds and [`fetch`] can get; the compiled plan ([`native_engine::NativeEngine`]) is another. [`mnli`] asks an engine and counts
-//! what [`questions`] makes of rows of text.
+//! what [`questions`] makes of rows of text; [`compare`] holds two engines against each other.
 //!
 //! Does not: read data, nor write files.
 
+pub mod compare;
 pub mod engine;
 pub mod fetch;
 pub mod library;
 pub mod mnli;
 pub mod native_engine;
+pub mod nodes;
 pub mod onnx_directory;
 pub mod ort_engine;
 pub mod questions;
 pub mod report;
 
 mod batch;
+mod distribution;
+mod ort_probe;
 mod ort_session;
 
 pub use engine::{Engine, EngineError, RowLogits};

@@ -5,11 +5,13 @@
 
 use super::engine::{Engine, EngineError, RowLogits, argmax, log_probability};
 use crate::executor::{Executor, ExecutorError, WeightStore};
+use crate::topology::Topology;
 use crate::train::{Start, TrainError, parameters};
 use crate::weights::Checkpoint;
 use gptjc_graphs::plan::Plan;
 use gptjc_graphs::shape::Extents;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// New tokens of one sequence.
 struct Feed<'t> {
@@ -50,10 +52,25 @@ impl NativeEngine {
         start: Start,
         threads: usize,
     ) -> Result<Self, TrainError> {
+        Self::stopped_by(plan, checkpoint, start, threads, Arc::default())
+    }
+
+    /// As [`new`](Self::new), with a flag that ends what it does, with [`EngineError::Stopped`].
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub fn stopped_by(
+        plan: Plan,
+        checkpoint: Arc<Checkpoint>,
+        start: Start,
+        threads: usize,
+        stop: Arc<AtomicBool>,
+    ) -> Result<Self, TrainError> {
         checkpoint.check(&parameters::checkpoint_specs(&plan))?;
         let initial = parameters::initial(&plan, &checkpoint, start, 0)?;
         let options = plan.options.clone();
-        let mut executor = Executor::new(plan, WeightStore::new(checkpoint), threads)?;
+        let weights = WeightStore::new(checkpoint);
+        let mut executor = Executor::stopped_by(&Topology::host(), plan, weights, threads, stop)?;
         for (name, values) in initial {
             executor.write(&name, &values)?;
         }
@@ -204,13 +221,21 @@ impl NativeEngine {
     }
 }
 
+/// What runs `plan`, with its version: for reports.
+pub(crate) fn name(plan: &Plan) -> String {
+    format!("gptjc {} ({})", env!("CARGO_PKG_VERSION"), plan.options.precision())
+}
+
 fn failed(error: &ExecutorError) -> EngineError {
+    if matches!(error, ExecutorError::Stopped(_)) {
+        return EngineError::Stopped;
+    }
     EngineError::Failed { engine: "gptjc".to_owned(), action: "run `decode`", reason: error.to_string() }
 }
 
 impl Engine for NativeEngine {
     fn name(&self) -> String {
-        format!("gptjc {} ({})", env!("CARGO_PKG_VERSION"), self.executor.plan().options.precision())
+        name(self.executor.plan())
     }
 
     fn generate(

@@ -44,7 +44,9 @@ pub struct OnnxDirectory {
     /// Sizes from the configuration.
     pub sizes: ModelSizes,
     /// Whether weights are stored in a 16-bit float type and widened in the graph.
-    pub has_half_weights: bool,
+    pub widens_weights: bool,
+    /// What the model's writer noted about it.
+    pub metadata: BTreeMap<String, String>,
 }
 
 /// Why a directory is not opened.
@@ -145,7 +147,8 @@ impl OnnxDirectory {
             .map_err(|source| OpenError::Model { path: model.clone(), source })?;
         check_interface(&model, &sizes, &summary)?;
         check_external(directory, &model, &summary.external)?;
-        Ok(OnnxDirectory { model, sizes, has_half_weights: summary.has_half_weights })
+        let ModelSummary { widens_weights, metadata, .. } = summary;
+        Ok(OnnxDirectory { model, sizes, widens_weights, metadata })
     }
 }
 

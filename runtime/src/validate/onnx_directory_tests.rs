@@ -20,7 +20,7 @@ fn export() -> TempDir {
         n_positions: 4,
         layer_norm_epsilon: 1e-5,
     };
-    let model = inference_model(&shape, &ExportOptions { matrices: ElementType::F32, lora: None }).unwrap();
+    let model = inference_model(&shape, &ExportOptions::plain(ElementType::F32, None)).unwrap();
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("config.json"), CONFIG).unwrap();
     fs::write(directory.path().join(MODEL_FILE), &model.bytes).unwrap();
@@ -36,7 +36,7 @@ fn refused(directory: &TempDir) -> String {
 /// A model whose only weight says that it lies in `location`.
 fn model_with_data_in(location: &str) -> Vec<u8> {
     let mut builder = ModelBuilder::new("g");
-    let recipe = Recipe { source: Source::Tensor("w".into()), transposed: false };
+    let recipe = Recipe::as_stored(Source::Tensor("w".into()));
     builder.weight(Initializer { name: "w".into(), element: ElementType::F32, shape: vec![1], recipe });
     let bytes = builder.finish().unwrap().bytes;
     assert_eq!(location.len(), DATA_FILE.len(), "lengths stand in the encoding");
@@ -49,7 +49,7 @@ fn a_whole_directory_opens() {
     let directory = export();
     let opened = OnnxDirectory::open(directory.path()).unwrap();
     assert_eq!((opened.sizes.n_layer, opened.sizes.eos_token_id), (1, Some(9)));
-    assert!(!opened.has_half_weights);
+    assert!(!opened.widens_weights);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::batch::{LeftPadded, Limits, check_tokens};
 use super::engine::{Engine, EngineError, RowLogits, argmax, log_probability};
 use super::library::OnnxRuntime;
 use super::onnx_directory::{OnnxDirectory, OpenError};
-use super::ort_session::{OrtSession, Step};
+use super::ort_session::{OrtSession, Step, Wanted};
 
 /// Why a model was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -96,9 +96,11 @@ impl OrtEngine {
                 tokens: &columns.tokens,
                 positions: &columns.positions,
                 mask: &columns.mask,
+                wanted: Wanted::All,
             };
             let output = self.session.run(&step, &cache)?;
-            let all = self.session.logits(&output, &step)?.chunks_exact((last - first) * vocabulary);
+            let all = self.session.logits(&output, &step)?;
+            let all = all.chunks_exact((last - first) * vocabulary);
             for ((row, values), length) in found.iter_mut().zip(all).zip(&batch.lengths) {
                 let pads = (batch.width - length).clamp(first, last) - first;
                 row.values.extend_from_slice(&values[pads * vocabulary..]);
@@ -120,15 +122,16 @@ impl OrtEngine {
         }
         // Freed before the new cache is made.
         self.prefill = None;
-        let step =
-            Step { rows: batch.rows, tokens: &batch.tokens, positions: &batch.positions, mask: &batch.mask };
+        let step = Step {
+            rows: batch.rows,
+            tokens: &batch.tokens,
+            positions: &batch.positions,
+            mask: &batch.mask,
+            wanted: Wanted::Last,
+        };
         let empty = self.session.empty_cache(batch.rows)?;
         let output = self.session.run(&step, &empty)?;
-        let all = self.session.logits(&output, &step)?;
-        let vocabulary = self.session.sizes.vocab_size;
-        let logits =
-            all.chunks_exact(batch.width * vocabulary).flat_map(|row| &row[(batch.width - 1) * vocabulary..]);
-        let logits = logits.copied().collect();
+        let logits = self.session.logits(&output, &step)?.into_owned();
         Ok(Prefill { prompts: prompts.to_vec(), batch, logits, cache: output.present })
     }
 
@@ -178,7 +181,13 @@ impl Continuation {
     }
 
     fn step(&self) -> Step<'_> {
-        Step { rows: self.rows, tokens: &self.tokens, positions: &self.positions, mask: &self.mask }
+        Step {
+            rows: self.rows,
+            tokens: &self.tokens,
+            positions: &self.positions,
+            mask: &self.mask,
+            wanted: Wanted::All,
+        }
     }
 }
 
@@ -216,7 +225,7 @@ impl Engine for OrtEngine {
             let columns: Vec<Vec<u32>> = next.into_iter().map(|token| vec![token]).collect();
             let inputs = Continuation::new(&prefill.batch, generated, &columns);
             let output = self.session.run(&inputs.step(), grown.as_ref().unwrap_or(&prefill.cache))?;
-            logits = self.session.logits(&output, &inputs.step())?.to_vec();
+            logits = self.session.logits(&output, &inputs.step())?.into_owned();
             grown = Some(output.present);
         }
         self.prefill = Some(prefill);

@@ -5,7 +5,10 @@
 //! Does not: pad, choose tokens, or keep a cache.
 
 use std::borrow::Cow;
+use std::fs;
+use std::path::Path;
 
+use gptjc_graphs::onnx::EditedModel;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{Session, SessionInputValue};
 use ort::value::{DynValue, Tensor, TensorRef};
@@ -14,11 +17,26 @@ use super::engine::EngineError;
 use super::library::OnnxRuntime;
 use super::onnx_directory::{ModelSizes, OnnxDirectory};
 
+/// Input that says from which slot on logits are computed, in models that were changed to have it.
+const LOGITS_FROM: &str = "gptjc/logits_from";
+/// Where a model in memory has the files of its weights.
+const WEIGHTS_FOLDER: &str = "session.model_external_initializers_file_folder_path";
+
 /// A model that is ready to run.
 pub(super) struct OrtSession {
     session: Session,
     pub(super) sizes: ModelSizes,
     engine: String,
+    /// Whether the model takes [`LOGITS_FROM`].
+    cuts_logits: bool,
+}
+
+/// The slots whose logits are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    All,
+    /// The last slot of each row.
+    Last,
 }
 
 /// The inputs of a step but for the cache; all row-major.
@@ -30,6 +48,7 @@ pub(super) struct Step<'a> {
     pub(super) positions: &'a [i64],
     /// `[rows, past + width]`
     pub(super) mask: &'a [i64],
+    pub(super) wanted: Wanted,
 }
 
 /// What a step gives.
@@ -40,7 +59,8 @@ pub(super) struct StepOutput {
 }
 
 impl OrtSession {
-    /// Loads a checked model.
+    /// Loads a checked model, changed so that it need not compute logits that nobody wants: lm_head is a large part of a
+    /// small model, and a prompt needs one row of it.
     pub(super) fn open(
         directory: &OnnxDirectory,
         runtime: &OnnxRuntime,
@@ -52,10 +72,20 @@ impl OrtSession {
             action: "load the model",
             reason: error,
         };
-        let mut builder = session_builder(directory, runtime, threads).map_err(failed)?;
-        let session =
-            builder.commit_from_file(&directory.model).map_err(|error| failed(error.to_string()))?;
-        Ok(OrtSession { session, sizes: directory.sizes.clone(), engine })
+        let edited = cut_logits(directory).map_err(failed)?;
+        let session = match &edited {
+            Some(model) => open_edited(directory, runtime, threads, model),
+            None => session_builder(directory, runtime, threads).and_then(|mut builder| {
+                builder.commit_from_file(&directory.model).map_err(|error| error.to_string())
+            }),
+        };
+        let cuts_logits = edited.is_some();
+        Ok(OrtSession {
+            session: session.map_err(failed)?,
+            sizes: directory.sizes.clone(),
+            engine,
+            cuts_logits,
+        })
     }
 
     /// The cache before the first token: `[rows, heads, 0, head_dim]` for every block.
@@ -77,6 +107,15 @@ impl OrtSession {
             let tensor = TensorRef::from_array_view((shape, values))
                 .map_err(|error| self.failed("read its input", error))?;
             inputs.push((Cow::Borrowed(name), tensor.into()));
+        }
+        let first = match step.wanted {
+            Wanted::All => [0_i64],
+            Wanted::Last => [-1],
+        };
+        if self.cuts_logits {
+            let tensor = TensorRef::from_array_view(([1], &first[..]))
+                .map_err(|error| self.failed("read its input", error))?;
+            inputs.push((Cow::Borrowed(LOGITS_FROM), tensor.into()));
         }
         let engine = self.engine.clone();
         let failed =
@@ -103,15 +142,17 @@ impl OrtSession {
         past.iter().enumerate().map(|(index, value)| (name(index), value.into())).collect()
     }
 
-    /// The logits of a step, `[rows, width, vocabulary]`.
+    /// The logits of the wanted slots of a step, `[rows, slots, vocabulary]`.
     pub(super) fn logits<'o>(
         &self,
         output: &'o StepOutput,
         step: &Step<'_>,
-    ) -> Result<&'o [f32], EngineError> {
+    ) -> Result<Cow<'o, [f32]>, EngineError> {
         let (shape, values) =
             output.logits.try_extract_tensor::<f32>().map_err(|error| self.failed("give logits", error))?;
-        let expected = step.tokens.len() * self.sizes.vocab_size;
+        let is_cut = self.cuts_logits && step.wanted == Wanted::Last;
+        let slots = if is_cut { step.rows } else { step.tokens.len() };
+        let (vocabulary, expected) = (self.sizes.vocab_size, slots * self.sizes.vocab_size);
         if values.len() != expected {
             return Err(EngineError::Failed {
                 engine: self.engine.clone(),
@@ -119,12 +160,38 @@ impl OrtSession {
                 reason: format!("they have shape {shape:?}, expected {expected} values"),
             });
         }
-        Ok(values)
+        if is_cut || step.wanted == Wanted::All {
+            return Ok(Cow::Borrowed(values));
+        }
+        let row = values.len() / step.rows.max(1);
+        Ok(values.chunks_exact(row).flat_map(|row| &row[row.len() - vocabulary..]).copied().collect())
     }
 
     fn failed(&self, action: &'static str, error: ort::Error) -> EngineError {
         EngineError::Failed { engine: self.engine.clone(), action, reason: error.to_string() }
     }
+}
+
+/// The model of a directory with logits that can be cut; `None` if it has no lm_head as ours and Optimum's have it.
+fn cut_logits(directory: &OnnxDirectory) -> Result<Option<EditedModel>, String> {
+    let bytes = fs::read(&directory.model).map_err(|error| error.to_string())?;
+    let mut model = EditedModel::decode(&bytes).map_err(|error| error.to_string())?;
+    Ok(model.logits_from(LOGITS_FROM).then_some(model))
+}
+
+/// Loads a changed model, with the weights that lie beside its file.
+pub(super) fn open_edited(
+    directory: &OnnxDirectory,
+    runtime: &OnnxRuntime,
+    threads: Option<usize>,
+    model: &EditedModel,
+) -> Result<Session, String> {
+    let folder = directory.model.parent().unwrap_or(Path::new("."));
+    let folder = folder.canonicalize().map_err(|error| error.to_string())?;
+    let builder = session_builder(directory, runtime, threads)?;
+    let builder = builder.with_config_entry(WEIGHTS_FOLDER, folder.to_string_lossy());
+    let mut builder = builder.map_err(|error| error.to_string())?;
+    builder.commit_from_memory(&model.encode()).map_err(|error| error.to_string())
 }
 
 fn session_builder(
@@ -138,7 +205,7 @@ fn session_builder(
     if let Some(threads) = threads {
         builder = builder.with_intra_threads(threads).map_err(text)?;
     }
-    if directory.has_half_weights {
+    if directory.widens_weights {
         // Folding would widen every weight to f32 when the model is loaded, and double what it takes.
         builder = builder.with_disabled_optimizers("ConstantFolding").map_err(text)?;
     }

@@ -10,9 +10,12 @@ use gptjc_graphs::text::{parse_all, print};
 use gptjc_graphs::verify::verify;
 use gptjc_runtime::adapter::{Adapter, AdapterConfig};
 use gptjc_runtime::convert::{RECORD_FILE, Record};
+use gptjc_runtime::data::document::Separator;
 use gptjc_runtime::data::mnli::{Purpose, read_file};
 use gptjc_runtime::data::pretokenized::TokenBatches;
 use gptjc_runtime::data::prompt::PromptTemplate;
+use gptjc_runtime::data::rows;
+use gptjc_runtime::data::table::panics_are_errors;
 use gptjc_runtime::hub::{Caches, Kind, Repository};
 use gptjc_runtime::train::TrainerState;
 use gptjc_runtime::train::checkpoint::Saved;
@@ -243,6 +246,60 @@ pub(crate) fn mnli_rows() -> Parser {
     of_file("rows.jsonl", vec![rows.into()], parse)
 }
 
+/// Reads the rows of the file `name`, whatever it holds.
+fn read_rows(directory: &Path, name: &str) -> bool {
+    rows::read_file(&directory.join(name), None, &Separator::default()).is_ok()
+}
+
+pub(crate) fn completion_rows() -> Parser {
+    let text = "{\"prompt\": \"A\", \"completion\": \" B\"}\n{\"completion\": \"\", \"x\": [1], \"prompt\": \"\u{e9}\"}\n";
+    of_file("rows.jsonl", vec![text.into()], |_, directory| read_rows(directory, "rows.jsonl"))
+}
+
+pub(crate) fn tab_separated_rows() -> Parser {
+    Parser {
+        pieces: &[b"\t", b"\n", b"\r\n", b"\"", b"neutral\t", b"\t\t", b"\xff", b"\0"],
+        ..of_file("rows.tsv", vec![bytes("../rows/GLUE/MNLI/train.tsv")], |_, directory| {
+            read_rows(directory, "rows.tsv")
+        })
+    }
+}
+
+pub(crate) fn comma_separated_rows() -> Parser {
+    let text = "premise,hypothesis,label\nA.,\"B, \"\"C\"\"\",1\n\"two\nlines\",D,0\n";
+    Parser {
+        pieces: &[b",", b"\n", b"\r\n", b"\"", b"\"\"", b"1,", b"\xff", b"\0"],
+        ..of_file("rows.csv", vec![text.into()], |_, directory| read_rows(directory, "rows.csv"))
+    }
+}
+
+/// Parquet's own decoders allocate what a page says of itself, so that memory is not held to a bound here.
+pub(crate) fn parquet_rows() -> Parser {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !panics_are_errors() {
+            print(panic);
+        }
+    }));
+    Parser {
+        pieces: &[b"PAR1", b"\x15\x00", b"\x15\xfe\xff\xff\xff\x0f", b"\x19\x4c", b"\x1c"],
+        constant: usize::MAX,
+        ..of_file(
+            "rows.parquet",
+            vec![bytes("../rows/hub/mnli/train-00000-of-00001.parquet")],
+            |_, directory| read_rows(directory, "rows.parquet"),
+        )
+    }
+}
+
+pub(crate) fn plain_text() -> Parser {
+    let text = "One document.\n\nAnother\nof two lines.\n\n\n\nA third.";
+    Parser {
+        pieces: &[b"\n", b"\n\n", b"\r\n", b"\xff", b"\xef\xbb\xbf", b"\0"],
+        ..of_file("rows.txt", vec![text.into()], |_, directory| read_rows(directory, "rows.txt"))
+    }
+}
+
 pub(crate) fn prompt_template() -> Parser {
     let seeds = vec![b"mnli hypothesis: {hypothesis} premise: {premise} target: {label}".to_vec()];
     let pieces: &[&[u8]] =
@@ -360,7 +417,7 @@ fn onnx_export() -> (Vec<u8>, Vec<u8>, usize) {
         n_positions: 16,
         layer_norm_epsilon: 1e-5,
     };
-    let model = inference_model(&shape, &ExportOptions { matrices: ElementType::F32, lora: None }).unwrap();
+    let model = inference_model(&shape, &ExportOptions::plain(ElementType::F32, None)).unwrap();
     (config.to_vec(), model.bytes, model.data_length as usize)
 }
 

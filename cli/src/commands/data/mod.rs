@@ -51,7 +51,6 @@ pub(crate) struct Validation {
     /// For the loss: a window for each row, whatever the packing of training, and several for a long document.
     pub(crate) windows: Vec<Window>,
     /// For accuracy: the rows of MNLI, each with a label; none of other formats.
-    #[allow(dead_code, reason = "scored and generated accuracy read them")]
     pub(crate) rows: Vec<MnliRow>,
 }
 

@@ -1,7 +1,7 @@
 //! The dry run as text.
 
 use super::survey::{File, LabelCount, Lost, Part, Seconds, Section, Shown, Survey};
-use crate::inspect::numbers::{percent, seconds, thousands};
+use crate::numbers::{percent, seconds, thousands};
 use gptjc_runtime::data::rows::Skipped;
 use gptjc_runtime::data::survey::{Bar, Lengths};
 use std::fmt::Write;

@@ -82,6 +82,10 @@ const NOTES: &[(&str, &str)] = &[
     ),
     ("warmup-steps", "wins over `--warmup-ratio`, unless it is 0"),
     ("overwrite-output-dir", "without it a directory that is not empty is refused"),
+    ("eval-strategy", "refused beside `--do-eval False`"),
+    ("load-best-model-at-end", "refused unless models are saved where they are evaluated"),
+    ("metric-for-best-model", "refused if it is not measured"),
+    ("report-to", "trackers that send over the network are refused"),
     ("train-file", "wins over the dataset's own rows"),
     ("validation-file", "wins over the dataset's own rows"),
 ];

@@ -1,26 +1,14 @@
 //! Flags about evaluating, logging and saving.
 
 use super::Answer::{Holds, Instead, Refused};
-use super::Values::{Count, Other, Words};
-use super::{EVALUATED_ONCE, FALSE, Row, TRUE, TRUE_OR_FALSE};
+use super::Values::{Other, Words};
+use super::{FALSE, Row, TRUE, TRUE_OR_FALSE};
 
 const ROW_BY_ROW: &str = "rows are evaluated one by one, and what was predicted is not kept";
 const TRACKERS: &str = "a run is known by its --output-dir";
 const WHOLE: &str = "checkpoints hold all that it takes to go on";
 
 pub(super) const ROWS: &[Row] = &[
-    Row {
-        flag: "eval-steps",
-        value: Some("N"),
-        help: "Evaluation comes once, after training",
-        answers: &[(Count, Instead(EVALUATED_ONCE))],
-    },
-    Row {
-        flag: "eval-on-start",
-        value: None,
-        help: "False: evaluation comes once, after training",
-        answers: &[(FALSE, Holds(EVALUATED_ONCE)), (TRUE, Instead(EVALUATED_ONCE))],
-    },
     Row {
         flag: "eval-delay",
         value: Some("N"),
@@ -29,27 +17,6 @@ pub(super) const ROWS: &[Row] = &[
             (Words(&["0", "0.0"]), Holds("evaluation is not put off")),
             (Other, Instead("evaluation is not put off")),
         ],
-    },
-    Row {
-        flag: "load-best-model-at-end",
-        value: None,
-        help: "False: the last parameters are written",
-        answers: &[
-            (FALSE, Holds("the last parameters are written")),
-            (TRUE, Refused("leave it out: the last parameters are written")),
-        ],
-    },
-    Row {
-        flag: "metric-for-best-model",
-        value: Some("NAME"),
-        help: "Any: only --load-best-model-at-end would read it",
-        answers: &[(Other, Holds("only --load-best-model-at-end would read it"))],
-    },
-    Row {
-        flag: "greater-is-better",
-        value: None,
-        help: "Either: only --load-best-model-at-end would read it",
-        answers: &[(TRUE_OR_FALSE, Holds("only --load-best-model-at-end would read it"))],
     },
     Row {
         flag: "prediction-loss-only",

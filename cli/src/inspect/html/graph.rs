@@ -1,7 +1,7 @@
 //! Graphs of one block, drawn: as it was built, and after the passes.
 
 use super::layered::{Sizes, layout};
-use super::markup::{details, escape, px, section};
+use crate::html::markup::{details, escape, px, section};
 use gptjc_compiler::explain::{BlockKind, EntryReport, GraphNode, GraphView, Group, TypedValue};
 use std::collections::BTreeMap;
 use std::fmt::Write;

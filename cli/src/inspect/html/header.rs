@@ -1,8 +1,8 @@
 //! The head of the page: what the plan is for, and its few numbers that matter; and at the end all options.
 
-use super::markup::{escape, section};
+use crate::html::markup::{escape, grid, section, tile};
 use crate::inspect::View;
-use crate::inspect::numbers::{
+use crate::numbers::{
     bytes, bytes_per_second, flops, flops_per_second, percent, quantity, seconds, thousands,
 };
 use gptjc_compiler::explain::{PlanFacts, Report};
@@ -50,14 +50,6 @@ pub(super) fn write(view: &View<'_>, out: &mut String) {
     out.push_str("</div></div></header>\n");
 }
 
-fn tile(out: &mut String, name: &str, value: &str, note: &str) {
-    let (name, value, note) = (escape(name), escape(value), escape(note));
-    let _ = write!(
-        out,
-        "<div class=\"tile\"><span>{name}</span><strong>{value}</strong><small>{note}</small></div>"
-    );
-}
-
 fn tiles(report: &Report, out: &mut String) {
     let memory = &report.memory;
     let case = report.job.as_ref().and_then(|job| job.cases.first());
@@ -84,15 +76,6 @@ fn tiles(report: &Report, out: &mut String) {
         tile(out, "Steps", &thousands(entry.cost.calls as u64), &format!("in {}", entry.name));
         tile(out, "A run", &seconds(entry.run_seconds), &flops(entry.cost.flops as f64));
     }
-}
-
-/// Pairs of names and values, as a grid.
-fn grid(title: &str, pairs: &[(&str, String)]) -> String {
-    let row = |(name, value): &(&str, String)| format!("<dt>{}</dt><dd>{}</dd>", escape(name), escape(value));
-    format!(
-        "<div class=\"card\"><h3>{title}</h3><dl>{}</dl></div>",
-        pairs.iter().map(row).collect::<String>()
-    )
 }
 
 fn model(plan: &PlanFacts) -> String {

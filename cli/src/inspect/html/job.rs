@@ -1,8 +1,8 @@
 //! Work and time of a whole job.
 
-use super::markup::{Table, number, section};
+use crate::html::markup::{Table, number, section};
 use crate::inspect::View;
-use crate::inspect::numbers::{flops, percent, seconds, thousands};
+use crate::numbers::{flops, percent, seconds, thousands};
 use gptjc_compiler::explain::JobCase;
 
 pub(super) fn write(view: &View<'_>, out: &mut String) {

@@ -1,8 +1,8 @@
 //! Memory: what it is made of, and the arena over the steps of a run as a picture.
 
-use super::markup::{details, escape, legend, px, section, ticks};
+use crate::html::markup::{details, escape, legend, px, section, ticks};
 use crate::inspect::View;
-use crate::inspect::numbers::{bytes, humane, thousands};
+use crate::numbers::{bytes, humane, thousands};
 use gptjc_compiler::explain::{ArenaBuffer, BufferKind, EntryReport, Group, MemoryFacts};
 use std::fmt::Write;
 
@@ -105,12 +105,12 @@ fn planner(lines: &[String]) -> String {
 }
 
 fn by_kind(memory: &MemoryFacts) -> String {
-    let mut table = super::markup::Table::new(&[("kind", 'l'), ("buffers", 'r'), ("bytes", 'r')]);
+    let mut table = crate::html::markup::Table::new(&[("kind", 'l'), ("buffers", 'r'), ("bytes", 'r')]);
     for kind in &memory.kinds {
         table.row(&[
             kind.memory.to_owned(),
-            super::markup::number(kind.buffers as f64, &thousands(kind.buffers as u64)),
-            super::markup::number(kind.bytes as f64, &bytes(kind.bytes)),
+            crate::html::markup::number(kind.buffers as f64, &thousands(kind.buffers as u64)),
+            crate::html::markup::number(kind.bytes as f64, &bytes(kind.bytes)),
         ]);
     }
     table.finish()

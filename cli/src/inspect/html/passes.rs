@@ -1,8 +1,8 @@
 //! What the passes did, and what they missed and why.
 
-use super::markup::{Table, details, escape, number, section};
+use crate::html::markup::{Table, details, escape, number, section};
 use crate::inspect::View;
-use crate::inspect::numbers::{bytes, flops, humane, thousands};
+use crate::numbers::{bytes, flops, humane, thousands};
 use gptjc_compiler::explain::{EntryReport, PassRow};
 use std::collections::BTreeMap;
 use std::fmt::Write;

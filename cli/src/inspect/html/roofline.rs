@@ -1,10 +1,8 @@
 //! The roofline: how much each kernel computes for each byte that it moves, and what that lets it reach.
 
-use super::markup::{Table, escape, number, px, section, share_bar};
+use crate::html::markup::{Table, escape, number, px, section, share_bar};
 use crate::inspect::View;
-use crate::inspect::numbers::{
-    bytes, bytes_per_second, flops, flops_per_second, percent, seconds, thousands,
-};
+use crate::numbers::{bytes, bytes_per_second, flops, flops_per_second, percent, seconds, thousands};
 use gptjc_compiler::explain::{EntryReport, KernelCost, TargetFacts};
 use std::fmt::Write;
 

@@ -1,7 +1,7 @@
 //! The steps of each kind of block.
 
-use super::markup::{Table, details, escape, number, section};
-use crate::inspect::numbers::{bytes, flops, seconds};
+use crate::html::markup::{Table, details, escape, number, section};
+use crate::numbers::{bytes, flops, seconds};
 use gptjc_compiler::explain::{BlockKind, BlockStep, EntryReport, Group};
 
 pub(super) fn write(entry: &EntryReport, out: &mut String) {

@@ -1,8 +1,8 @@
 //! Weights that are streamed: when they are read, and how far ahead of their use.
 
-use super::markup::{Table, details, escape, legend, number, px, section, ticks};
+use crate::html::markup::{Table, details, escape, legend, number, px, section, ticks};
 use crate::inspect::View;
-use crate::inspect::numbers::{bytes, seconds, thousands};
+use crate::numbers::{bytes, seconds, thousands};
 use gptjc_compiler::explain::{EntryReport, LoadRow};
 use std::fmt::Write;
 

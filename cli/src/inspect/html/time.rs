@@ -1,8 +1,8 @@
 //! Where the time goes: by kernel, by part of the model, by entry point.
 
-use super::markup::{Table, details, escape, legend, number, px, section, share_bar, ticks};
+use crate::html::markup::{Table, details, escape, legend, number, px, section, share_bar, ticks};
 use crate::inspect::View;
-use crate::inspect::numbers::{bytes, flops, percent, seconds, thousands};
+use crate::numbers::{bytes, flops, percent, seconds, thousands};
 use gptjc_compiler::explain::{Cost, EntryReport, Group, GroupCost, KernelCost};
 use std::fmt::Write;
 

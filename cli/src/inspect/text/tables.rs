@@ -1,6 +1,6 @@
 //! The tables of the text.
 
-use crate::inspect::numbers::{bytes, flops, humane, percent, seconds as time, thousands};
+use crate::numbers::{bytes, flops, humane, percent, seconds as time, thousands};
 use gptjc_compiler::explain::{Cost, EntryReport, JobCase, MemoryFacts, PassRow, Report};
 use std::fmt::{self, Write};
 

@@ -4,7 +4,7 @@ use super::names::Projection;
 use crate::autodiff::AutodiffError;
 use crate::entities::ValueId;
 use crate::graph::{Graph, GraphError, Role};
-use crate::plan::{CompileOptions, LoraOptions, Packing};
+use crate::plan::{CompileOptions, LoraOptions};
 use crate::shape::{Dim, TensorType};
 
 /// Options that no graph can be built for.
@@ -142,10 +142,8 @@ impl<'o> Builder<'o> {
     /// Declares the data of a micro-batch.
     pub(super) fn batch(&mut self) -> Result<Batch, ModelError> {
         let slots = self.slots();
-        let segments = match self.options.packing() {
-            Packing::Segments => slots, // a segment has at least one token
-            Packing::Concat | Packing::Pad => self.micro_batch,
-        };
+        // A segment has at least one token. Evaluation fills micro-batches with them, whatever the packing of training.
+        let segments = slots;
         let (windows, pair) = (Dim::windows(self.micro_batch), Dim::fixed(2));
         let mut input = |name: &str, dims: &[Dim]| self.graph.input(name, Role::Batch, TensorType::i32(dims));
         Ok(Batch {

@@ -4,7 +4,7 @@
 //! - `micro_step`: forward and backward of a micro-batch; each window's loss and gradients are pushed into trees of
 //!   partial sums.
 //! - `apply`: the trees' totals, clipping by the global norm, AdamW.
-//! - `forward`: the loss of each window, without dropout.
+//! - `forward`: the loss of each labelled row, without dropout.
 
 use super::builder::{Batch, Builder, ModelError};
 use super::names::Projection;
@@ -204,8 +204,7 @@ fn apply(options: &CompileOptions, parameters: &[(String, TensorType)]) -> Resul
 
 fn forward(options: &CompileOptions, micro_batch: usize) -> Result<Graph, ModelError> {
     let mut builder = Builder::new("forward", options, micro_batch, false);
-    let (batch, nll) = model(&mut builder)?;
-    let window_loss = builder.graph.push1(WindowSum, &[nll, batch.row_table])?;
-    builder.graph.output("window_loss", window_loss);
+    let (_, nll) = model(&mut builder)?;
+    builder.graph.output("row_loss", nll);
     Ok(builder.graph)
 }

@@ -8,6 +8,9 @@ use csv::{ErrorKind, ReaderBuilder, StringRecord, Terminator};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+/// Most columns of a table. GLUE's have twelve; more than this is no table, and names take much more memory than a tab.
+const MOST_COLUMNS: usize = 10_000;
+
 const EXPECTED_TSV: &str = "a line of column names, then one row a line with tabs between as many values";
 const EXPECTED_CSV: &str =
     "a line of column names, then rows with commas between as many values, quoted where a value has a comma";
@@ -54,6 +57,10 @@ impl<R: Read> Separated<R> {
     /// The names in the first line; none if there is none.
     fn header(&mut self) -> Result<Vec<String>, TableError> {
         self.read()?;
+        let columns = self.record.len();
+        if columns > MOST_COLUMNS {
+            return Err(self.malformed(1, format!("{columns} columns, at most {MOST_COLUMNS} are read")));
+        }
         Ok(self.record.iter().map(str::to_owned).collect())
     }
 

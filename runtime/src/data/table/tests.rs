@@ -112,6 +112,8 @@ fn bad_tables_are_named() {
     let table = Table::separated(Path::new("rows.x"), bytes, Container::Tsv, &COLUMNS).unwrap();
     let not_text = message(table.collect());
     assert!(not_text.starts_with("rows.x, line 3: value 2 is not UTF-8 at byte 1"), "{not_text}");
+    let columns = message(tsv(&"\t".repeat(10_000)));
+    assert!(columns.starts_with("rows.x, line 1: 10001 columns, at most 10000 are read"), "{columns}");
     assert_eq!(tsv("").unwrap(), [], "an empty file has no record");
 }
 

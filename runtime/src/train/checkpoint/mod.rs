@@ -230,3 +230,18 @@ fn bytes(plan: &Plan) -> u64 {
     let kept = plan.buffers_in(Memory::Parameter).chain(plan.buffers_in(Memory::State));
     kept.filter_map(gptjc_graphs::plan::Buffer::bytes).sum::<u64>() + SMALL_FILES
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_full_disk_is_tried_again() {
+        let of = |kind: io::ErrorKind| TrainError::File(FileError::new("write", Path::new("a"), kind.into()));
+        assert!(is_full(&of(io::ErrorKind::StorageFull)) && is_full(&of(io::ErrorKind::QuotaExceeded)));
+        assert!(!is_full(&of(io::ErrorKind::FileTooLarge)) && !is_full(&of(io::ErrorKind::PermissionDenied)));
+        let lack = space::lacking(Path::new("."), "a checkpoint", u64::MAX).unwrap();
+        assert!(is_full(&CheckpointError::from(lack).into()));
+        assert!(!is_full(&CheckpointError::None { directory: "a".into() }.into()));
+    }
+}

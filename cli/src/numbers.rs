@@ -1,6 +1,6 @@
 //! Numbers as people read them.
 
-pub(super) use crate::flags::values::human_bytes as bytes;
+pub(crate) use crate::flags::values::human_bytes as bytes;
 
 /// `value` with three or four significant digits.
 fn significant(value: f64) -> String {

@@ -1,0 +1,197 @@
+//! The evaluator of a training run.
+
+use super::forward::MeanLoss;
+use super::generation::Generator;
+use crate::data::window::Window;
+use crate::train::{Evaluator, Observer, TrainError, Trainer};
+use crate::validate::engine::argmax;
+use crate::validate::mnli::{Mode, Prediction, Row, count};
+use crate::validate::native_engine;
+use crate::validate::questions::Questions;
+use crate::validate::report::Report;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Instant;
+
+/// Windows whose losses are taken between two reports of progress.
+const CHUNK: usize = 64;
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Metric {
+    /// The mean loss over the labelled tokens, and its exponential.
+    Loss,
+    /// Accuracy of the label that the model finds most likely; of equals, the one that GLUE numbers first.
+    Score,
+    /// Accuracy of the label that the model writes.
+    Generate,
+}
+
+impl Metric {
+    /// Every metric, in the order in which they are measured.
+    pub const ALL: [Metric; 3] = [Metric::Loss, Metric::Score, Metric::Generate];
+
+    /// The word on the command line.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Metric::Loss => "loss",
+            Metric::Score => "score",
+            Metric::Generate => "generate",
+        }
+    }
+
+    /// Names of what it gives, in the log.
+    pub const fn names(self) -> &'static [&'static str] {
+        match self {
+            Metric::Loss => &["eval_loss", "eval_perplexity"],
+            Metric::Score => &["eval_accuracy"],
+            Metric::Generate => &["eval_generated_accuracy"],
+        }
+    }
+}
+
+impl fmt::Display for Metric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+impl FromStr for Metric {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        let found = Metric::ALL.into_iter().find(|metric| metric.word() == word);
+        found.ok_or_else(|| {
+            format!("expected some of {}, found `{word}`", Metric::ALL.map(Metric::word).join(", "))
+        })
+    }
+}
+
+/// Measures the model between steps.
+pub struct ModelEvaluator<'a> {
+    windows: Vec<Window>,
+    /// Rows whose label is asked for by scores.
+    scored: Option<Questions>,
+    generated: Option<(Questions, Generator<'a>)>,
+}
+
+/// Tells an observer how many rows of all parts are done.
+struct Progress<'o> {
+    observer: &'o mut dyn Observer,
+    before: usize,
+    all: usize,
+}
+
+impl Progress<'_> {
+    fn part(&mut self, done: usize) {
+        self.observer.on_evaluate(self.before + done, self.all);
+    }
+}
+
+impl<'a> ModelEvaluator<'a> {
+    /// An evaluator of the loss of `windows`.
+    pub fn new(windows: Vec<Window>) -> Self {
+        Self { windows, scored: None, generated: None }
+    }
+
+    /// Also measures how often the likeliest label is the row's.
+    pub fn scoring(self, questions: Questions) -> Self {
+        Self { scored: Some(questions), ..self }
+    }
+
+    /// Also measures how often the label that is written is the row's.
+    pub fn generating(self, questions: Questions, generator: Generator<'a>) -> Self {
+        Self { generated: Some((questions, generator)), ..self }
+    }
+
+    /// Rows of an evaluation, each counted for every metric that it is asked for.
+    pub fn rows(&self) -> usize {
+        self.parts().iter().sum()
+    }
+
+    /// Rows that are evaluated.
+    fn samples(&self) -> usize {
+        self.parts().into_iter().max().unwrap_or_default()
+    }
+
+    /// Rows of the loss, of the scores and of the answers.
+    fn parts(&self) -> [usize; 3] {
+        let scored = self.scored.as_ref().map_or(0, |questions| questions.rows.len());
+        let generated = self.generated.as_ref().map_or(0, |(questions, _)| questions.rows.len());
+        [self.windows.len(), scored, generated]
+    }
+
+    fn losses(&self, trainer: &mut Trainer, progress: &mut Progress<'_>) -> Result<MeanLoss, TrainError> {
+        let mut mean = MeanLoss::default();
+        let windows: Vec<&Window> = self.windows.iter().collect();
+        trainer.token_losses(&windows, |index, losses| {
+            mean.add(losses);
+            if (index + 1).is_multiple_of(CHUNK) {
+                progress.part(index + 1);
+            }
+            Ok(())
+        })?;
+        Ok(mean)
+    }
+}
+
+/// Asks `trainer` for the likeliest label of each row.
+fn score(
+    trainer: &mut Trainer,
+    questions: &Questions,
+    progress: &mut Progress<'_>,
+) -> Result<Report, TrainError> {
+    let begun = Instant::now();
+    let Questions { rows, label_tokens, .. } = questions;
+    let prompts: Vec<&[u32]> = rows.iter().map(|row| row.prompt.as_slice()).collect();
+    let scores = trainer.score(&prompts, label_tokens, &mut |done| progress.part(done))?;
+    let prediction = |(row, scores): (&Row, Option<Vec<f32>>)| {
+        let scores: Option<[f32; 3]> = scores.and_then(|scores| scores.try_into().ok());
+        let answer = scores.as_ref().map(|scores| argmax(scores));
+        Prediction { row: row.row, label: row.label, answer, text: None, scores }
+    };
+    let predictions: Vec<Prediction> = rows.iter().zip(scores).map(prediction).collect();
+    let engine = native_engine::name(trainer.plan());
+    Ok(count(engine, Mode::Score, &predictions, begun.elapsed().as_secs_f64()))
+}
+
+impl Evaluator for ModelEvaluator<'_> {
+    fn evaluate(
+        &mut self,
+        trainer: &mut Trainer,
+        observer: &mut dyn Observer,
+    ) -> Result<BTreeMap<String, f64>, TrainError> {
+        let begun = Instant::now();
+        let mut metrics = BTreeMap::new();
+        let mut progress = Progress { observer, before: 0, all: self.rows() };
+        progress.part(0);
+        let mut reports = Vec::new();
+        if !self.windows.is_empty() {
+            let mean = self.losses(trainer, &mut progress)?;
+            let found = mean
+                .get()
+                .ok_or(TrainError::NoLabels { step: trainer.done(), windows: self.windows.len() })?;
+            metrics.insert("eval_loss".to_owned(), found.loss);
+            metrics.insert("eval_perplexity".to_owned(), found.loss.exp());
+            progress.before += self.windows.len();
+        }
+        if let Some(questions) = &self.scored {
+            reports.push(("eval_accuracy", score(trainer, questions, &mut progress)?));
+            progress.before += questions.rows.len();
+        }
+        if let Some((questions, generator)) = &self.generated {
+            let report = generator.answer(trainer, &questions.rows, &mut |done| progress.part(done))?;
+            reports.push(("eval_generated_accuracy", report));
+        }
+        let observer = progress.observer;
+        for (name, report) in &reports {
+            metrics.extend(report.accuracy.map(|accuracy| ((*name).to_owned(), accuracy)));
+            observer.on_answers(report);
+        }
+        let seconds = begun.elapsed().as_secs_f64();
+        metrics.insert("eval_runtime".to_owned(), seconds);
+        metrics.insert("eval_samples_per_second".to_owned(), self.samples() as f64 / seconds.max(1e-9));
+        Ok(metrics)
+    }
+}
