@@ -208,6 +208,9 @@ pub(crate) enum CliError {
     /// A checkpoint that is not made.
     #[error("cannot make the checkpoint")]
     Synth(#[source] Cause),
+    /// Data of the made-up world that are not written.
+    #[error("cannot make the data")]
+    SynthData(#[source] Cause),
     /// A result that JSON cannot hold.
     #[error("cannot write the result as JSON")]
     Json(#[source] Cause),

@@ -72,6 +72,7 @@ fn run(command: &Command, console: Console) -> Result<ExitCode, CliError> {
         Command::Generate(command) => commands::generate::run(command, console).map(done),
         Command::Convert(command) => commands::convert::run(command, console).map(done),
         Command::Synth(command) => commands::synth::run(command, console).map(done),
+        Command::SynthData(command) => commands::synth_data::run(command, console).map(done),
         Command::Bench(command) => commands::bench::run(command, console).map(done),
         Command::Doctor(command) => commands::doctor::run(command, console).map(done),
     }

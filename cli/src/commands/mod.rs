@@ -22,6 +22,7 @@ mod run;
 mod run_facts;
 pub(crate) mod self_test;
 pub(crate) mod synth;
+pub(crate) mod synth_data;
 pub(crate) mod train;
 pub(crate) mod validate;
 mod variants;

@@ -17,6 +17,7 @@ mod logging;
 pub(crate) mod reference;
 mod report;
 mod synth;
+mod synth_data;
 mod train;
 pub(crate) mod values;
 mod when;
@@ -34,6 +35,7 @@ pub(crate) use logging::LoggingFlags;
 pub(crate) use reference::ReferenceFlags;
 pub(crate) use report::ReportCommand;
 pub(crate) use synth::SynthCommand;
+pub(crate) use synth_data::SynthDataCommand;
 pub(crate) use train::{OutputFlags, RunFlags};
 pub(crate) use when::When;
 
@@ -110,6 +112,8 @@ pub(crate) enum Command {
     Convert(ConvertCommand),
     /// Write a random checkpoint of any size, for measuring and testing
     Synth(SynthCommand),
+    /// Write MNLI-like rows of a made-up world, with proved labels, and text and a tokenizer to pretrain a small model
+    SynthData(SynthDataCommand),
     /// Measure this machine, kernels, or training steps
     Bench(BenchCommand),
     /// Show what this machine has and lacks, and fetch ONNX Runtime
@@ -124,7 +128,7 @@ impl Command {
             Self::Validate(_) | Self::Generate(_) | Self::Bench(_) => true,
             Self::Export(command) => command.check.check_file.is_some(),
             Self::Data(_) | Self::Inspect(_) | Self::Report(_) => false,
-            Self::Convert(_) | Self::Synth(_) | Self::Doctor(_) => false,
+            Self::Convert(_) | Self::Synth(_) | Self::SynthData(_) | Self::Doctor(_) => false,
         }
     }
 }

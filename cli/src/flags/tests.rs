@@ -191,7 +191,17 @@ fn help(command: &str) -> String {
 #[test]
 fn help_pages() {
     for command in [
-        "", "compile", "train", "finetune", "data", "inspect", "validate", "generate", "synth", "bench",
+        "",
+        "compile",
+        "train",
+        "finetune",
+        "data",
+        "inspect",
+        "validate",
+        "generate",
+        "synth",
+        "synth-data",
+        "bench",
         "doctor",
     ] {
         let name = if command.is_empty() { "gptjc" } else { command };

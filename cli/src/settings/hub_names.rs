@@ -81,7 +81,8 @@ fn named(command: &mut Command) -> Option<Named<'_>> {
             }),
             BenchWhat::Machine(_) | BenchWhat::Kernels(_) => None,
         },
-        Command::Inspect(_) | Command::Report(_) | Command::Synth(_) | Command::Doctor(_) => None,
+        Command::Inspect(_) | Command::Report(_) => None,
+        Command::Synth(_) | Command::SynthData(_) | Command::Doctor(_) => None,
     }
 }
 

@@ -18,5 +18,6 @@ mod questions;
 mod reference_workflow;
 mod resume;
 mod synth;
+mod synth_data;
 mod tiny_model;
 mod training_flags;

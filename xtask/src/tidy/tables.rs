@@ -50,6 +50,7 @@ pub(super) const UNSAFE_PLACES: &[Place] = &[
 pub(super) const FORBID_UNSAFE: &[Place] = &[
     Place { path: "graphs/src/lib.rs", reason: "what is computed is data" },
     Place { path: "compiler/src/lib.rs", reason: "compiling is data in, data out" },
+    Place { path: "world/src/lib.rs", reason: "words and sentences" },
     Place { path: "cli/src/main.rs", reason: "flags and messages" },
     Place { path: "xtask/src/main.rs", reason: "chores" },
 ];
@@ -86,8 +87,14 @@ pub(super) const CRATE_EDGES: &[CrateRule] = &[
         reason: "the plan is the only thing between compiler and runtime",
     },
     CrateRule {
+        package: "gptjc-world",
+        may_use: &[],
+        dev_may_use_all: false,
+        reason: "a world to train in does not know who trains",
+    },
+    CrateRule {
         package: "gptjc",
-        may_use: &["gptjc-graphs", "gptjc-compiler", "gptjc-runtime"],
+        may_use: &["gptjc-graphs", "gptjc-compiler", "gptjc-runtime", "gptjc-world"],
         dev_may_use_all: false,
         reason: "the command joins the parts",
     },
