@@ -7,7 +7,7 @@ Both are answered by `gptjc validate --mode score` with the same library, thread
 ORTModelForCausalLM reads the same prompts in the same batches from its export (one forward pass with keys and values, no
 scoring), for what a user of Optimum alone sees. MODEL_DIR is a Hugging Face directory with its tokenizer.
 
-Ran with Python 3.11.7 and, from PyPI: optimum 2.3.0, optimum-onnx 0.1.0, onnxruntime 1.32.0, transformers 4.57.6, torch 2.15.0.
+Not run yet; written for Python 3.11 and, from PyPI: optimum 2.3.0, optimum-onnx 0.1.0, onnxruntime 1.32.0, transformers 4.57.6, torch 2.15.0.
 """
 import argparse
 import json

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Makes the demo model of demo/model from nothing: data of the made-up world, a random checkpoint, pretraining, bf16.
+# Makes a small model for demo/model from nothing: data of the made-up world, a random checkpoint, pretraining, bf16.
 #
 #   scripts/pretrain_demo_model.sh WORK [GPTJC]
 #
 # WORK is a directory to make; GPTJC the program (default: gptjc on the PATH). The model is left in WORK/model, beside the
-# data it was made from; compare its files with `sha256sum -c demo/model/SHA256SUMS`. Same instruction set, same bits:
-# neither threads nor memory change them.
+# data it was made from. Same instruction set, same bits: neither threads nor memory change them.
+#
+# No model that it made is good enough to stand in the repository yet; see docs/world.md.
 set -euo pipefail
 
 work=${1:?usage: pretrain_demo_model.sh WORK [GPTJC]}
