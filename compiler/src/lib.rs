@@ -26,3 +26,4 @@ pub mod work;
 
 pub use compile::{MemoryNeed, compile};
 pub use error::CompileError;
+pub use planner::budget;

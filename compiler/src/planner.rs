@@ -112,8 +112,8 @@ struct Variant<'f> {
     need: MemoryNeed,
 }
 
-/// Bytes of memory that a plan of `options` may take.
-pub(crate) fn budget(options: &CompileOptions) -> u64 {
+/// Bytes of memory that a plan of `options` may take: the budget, or the machine's memory without what is left to others.
+pub fn budget(options: &CompileOptions) -> u64 {
     let memory = options.target.with_guesses().memory_bytes;
     match options.memory_budget {
         0 => memory - (memory / 16).max(RESERVE_BYTES.min(memory / 2)),

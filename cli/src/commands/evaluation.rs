@@ -6,7 +6,7 @@ use crate::console::Console;
 use crate::error::CliError;
 use crate::flags::checkpoint::SaveWhen;
 use crate::flags::{EvaluationFlags, JobFlags, When};
-use gptjc_compiler::MemoryNeed;
+use gptjc_compiler::{MemoryNeed, budget};
 use gptjc_graphs::plan::{CompileOptions, Plan};
 use gptjc_runtime::data::prompt::LabelStyle;
 use gptjc_runtime::evaluate::{BestModelOptions, Generator, Metric, ModelEvaluator};
@@ -200,12 +200,11 @@ fn generator<'a>(
 fn beside(plan: &Plan) -> CompileOptions {
     let need = MemoryNeed::of(plan);
     let own = need.total() - need.weights;
-    let all = match plan.options.memory_budget {
-        // Of the machine's memory a sixteenth is left to others, as in compiling.
-        0 => plan.options.target.memory_bytes / 16 * 15,
-        budget => budget,
-    };
-    CompileOptions { memory_budget: all.saturating_sub(own).max(1), micro_batch: 0, ..plan.options.clone() }
+    CompileOptions {
+        memory_budget: budget(&plan.options).saturating_sub(own).max(1),
+        micro_batch: 0,
+        ..plan.options.clone()
+    }
 }
 
 #[cfg(test)]
