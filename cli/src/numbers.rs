@@ -138,6 +138,10 @@ mod tests {
             (percent(0.75), "75.0 %"),
             (thousands(1_234_567), "1,234,567"),
             (thousands(12), "12"),
+            (thousands(0), "0"),
+            (thousands(999), "999"),
+            (thousands(1000), "1,000"),
+            (thousands(6_051_177_504), "6,051,177,504"),
         ];
         for (found, expected) in cases {
             assert_eq!(found, expected);

@@ -11,6 +11,7 @@ pub mod evaluate;
 pub mod executor;
 pub mod export;
 pub mod files;
+mod hex;
 pub mod hub;
 pub mod isa;
 pub mod kernels;

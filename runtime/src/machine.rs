@@ -5,6 +5,7 @@
 //! cannot be read is replaced by a modest guess: it moves tiles and budgets, never results.
 
 use crate::diagnosis::{SystemFiles, cgroup_memory_limit, diagnose};
+use crate::hex::hex;
 use crate::isa;
 use crate::topology::Topology;
 use gptjc_graphs::plan::Target;
@@ -56,7 +57,7 @@ fn cpu_hash() -> String {
     hash.update(found.cpu.model.unwrap_or_default());
     hash.update(found.cpu.features.join(" "));
     hash.update(found.cores.usable.to_le_bytes());
-    hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.finalize()[..6])
 }
 
 /// What the system says of this machine.

@@ -1,5 +1,6 @@
 //! The model that a command asks: found and checked first, loaded when it is known how long the questions are.
 
+use super::model::load_adapter;
 use super::weights::{self, Needed};
 use crate::console::Console;
 use crate::error::CliError;
@@ -55,7 +56,10 @@ impl Source {
         let config = settings::model_config(&model)?;
         let needed = Needed::frozen(flags.precision.unwrap_or(Precision::Bf16));
         let checkpoint = weights::open(&directory, &config, needed, console)?;
-        let adapter = flags.adapter.as_deref().map(load_adapter).transpose()?;
+        let adapter = match &flags.adapter {
+            Some(path) => Some((path.clone(), load_adapter(path)?)),
+            None => None,
+        };
         Ok(Self { directory, kind: Kind::Native(Box::new(Native { config, checkpoint, adapter })) })
     }
 
@@ -131,13 +135,6 @@ pub(crate) fn open_onnx(directory: &Path, threads: Option<usize>) -> Result<Box<
 /// One for each core that this process may use, if nobody asks for another number.
 pub(crate) fn thread_count(asked: Option<usize>) -> usize {
     asked.unwrap_or_else(|| Topology::host().threads())
-}
-
-fn load_adapter(path: &Path) -> Result<(PathBuf, Adapter), CliError> {
-    match Adapter::load(path) {
-        Ok(adapter) => Ok((path.to_owned(), adapter)),
-        Err(source) => Err(CliError::Adapter { path: path.to_owned(), source: source.into() }),
-    }
 }
 
 fn unusable(directory: &Path, source: impl std::error::Error + Send + Sync + 'static) -> CliError {

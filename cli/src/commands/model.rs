@@ -1,10 +1,10 @@
 //! A model, its adapter and its tokenizer, as `export` and `merge` read them: all checked before anything is written.
 
+use super::weights::tensors;
 use crate::console::Console;
 use crate::error::CliError;
 use crate::flags::{MadeDirectory, ModelFlags};
 use crate::settings;
-use gptjc_graphs::models::gptj::names;
 use gptjc_graphs::plan::ModelConfig;
 use gptjc_runtime::adapter::Adapter;
 use gptjc_runtime::merge::{AdapterFit, AdapterMismatch, check_adapter};
@@ -30,20 +30,23 @@ impl Model {
         let failed =
             |source: WeightsError| CliError::Weights { path: directory.to_owned(), source: source.into() };
         let checkpoint = Checkpoint::open(directory).map_err(failed)?;
-        let tensors = names::checkpoint_tensors(&config).into_iter();
-        let tensors: Vec<TensorSpec> = tensors.map(|(name, shape)| TensorSpec::new(name, shape)).collect();
+        let tensors = tensors(&config);
         checkpoint.check(&tensors).map_err(failed)?.iter().for_each(|warning| console.warn(warning));
         Ok(Self { config, checkpoint, tensors })
     }
 
     /// Reads the adapter in `path` and checks it against the model.
     pub(crate) fn adapter(&self, path: &Path) -> Result<(Adapter, AdapterFit), CliError> {
-        let adapter = Adapter::load(path)
-            .map_err(|source| CliError::Adapter { path: path.to_owned(), source: source.into() })?;
+        let adapter = load_adapter(path)?;
         let fit = check_adapter(&self.checkpoint, &adapter, &path.display().to_string());
         let fit = fit.map_err(|source: AdapterMismatch| CliError::AdapterFit(source.into()))?;
         Ok((adapter, fit))
     }
+}
+
+/// Reads the adapter in `path`.
+pub(crate) fn load_adapter(path: &Path) -> Result<Adapter, CliError> {
+    Adapter::load(path).map_err(|source| CliError::Adapter { path: path.to_owned(), source: source.into() })
 }
 
 /// Says that an adapter covers some layers only.

@@ -42,15 +42,10 @@ fn machine_facts(plan: &Plan, threads: usize) -> MachineFacts {
     }
 }
 
-/// Elements of all `buffers`.
-fn elements<'p>(buffers: impl Iterator<Item = &'p Buffer>) -> u64 {
-    buffers.map(|buffer| buffer.dims.iter().map(|dim| dim.bound).product::<u64>()).sum()
-}
-
 fn model_facts(directory: &Path, plan: &Plan) -> ModelFacts {
     let model = &plan.options.model;
-    let trained = elements(plan.buffers_in(Memory::Parameter));
-    let frozen = elements(plan.frozen_tensors());
+    let trained = plan.buffers_in(Memory::Parameter).map(Buffer::elements).sum();
+    let frozen: u64 = plan.frozen_tensors().map(Buffer::elements).sum();
     ModelFacts {
         directory: directory.display().to_string(),
         n_layer: model.n_layer,

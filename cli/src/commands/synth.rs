@@ -1,15 +1,15 @@
 //! `gptjc synth`: a random checkpoint of any size.
 
 use super::byte_progress::ByteProgress;
+use super::weights::tensors;
 use crate::console::Console;
 use crate::error::CliError;
 use crate::flags::SynthCommand;
 use crate::flags::values::human_bytes;
-use gptjc_graphs::models::gptj::{config, names};
+use gptjc_graphs::models::gptj::config;
 use gptjc_runtime::export::ExportProgress;
 use gptjc_runtime::machine;
 use gptjc_runtime::synth::{OldBuffers, SynthRequest, synth};
-use gptjc_runtime::weights::TensorSpec;
 
 /// Runs the command.
 pub(crate) fn run(command: &SynthCommand, console: Console) -> Result<(), CliError> {
@@ -18,8 +18,7 @@ pub(crate) fn run(command: &SynthCommand, console: Console) -> Result<(), CliErr
         std::fs::read_to_string(path).map_err(|source| CliError::Read { path: path.clone(), source })?;
     let config = config::parse(&json)
         .map_err(|source| CliError::Config { path: path.clone(), source: source.into() })?;
-    let tensors = names::checkpoint_tensors(&config).into_iter();
-    let tensors: Vec<TensorSpec> = tensors.map(|(name, shape)| TensorSpec::new(name, shape)).collect();
+    let tensors = tensors(&config);
     let request = SynthRequest {
         tensors: &tensors,
         old_buffers: OldBuffers { layers: config.n_layer as usize, positions: config.n_positions as usize },

@@ -1,14 +1,16 @@
 //! `gptjc train` and `gptjc finetune`: a plan, made or read, run on data.
 
 use super::data::{TextPath, TrainSource, WindowShape};
+use super::model::load_adapter;
 use super::run::{Run, failed};
 use super::weights::{self, Needed};
 use super::{compile, data, evaluation, output, run, run_facts};
 use crate::console::Console;
 use crate::error::CliError;
 use crate::flags::{CompileFlags, JobFlags};
+use crate::numbers::thousands;
 use crate::settings::{self, StepShape};
-use gptjc_graphs::plan::{Memory, Plan};
+use gptjc_graphs::plan::{Buffer, Memory, Plan};
 use gptjc_runtime::adapter::Adapter;
 use gptjc_runtime::machine;
 use gptjc_runtime::topology::{Pretended, Topology};
@@ -66,10 +68,6 @@ pub(crate) fn run(job: &JobFlags, plan: Option<&Path>, console: Console) -> Resu
         console,
     };
     run.go(saved)
-}
-
-fn load_adapter(path: &Path) -> Result<Adapter, CliError> {
-    Adapter::load(path).map_err(|source| CliError::Adapter { path: path.to_owned(), source: source.into() })
 }
 
 /// The flags of compiling, with those that pre-tokenised batches settle.
@@ -159,39 +157,12 @@ fn train_options(job: &JobFlags, step: StepShape, in_order: bool) -> TrainOption
 
 /// PEFT's line about the sizes of what is trained and of the whole.
 fn trainable(plan: &Plan) -> String {
-    let elements =
-        |buffer: &gptjc_graphs::plan::Buffer| -> u64 { buffer.dims.iter().map(|dim| dim.bound).product() };
-    let trained: u64 = plan.buffers_in(Memory::Parameter).map(elements).sum();
-    let all = trained + plan.frozen_tensors().map(elements).sum::<u64>();
+    let trained: u64 = plan.buffers_in(Memory::Parameter).map(Buffer::elements).sum();
+    let all = trained + plan.frozen_tensors().map(Buffer::elements).sum::<u64>();
     let percent = 100.0 * trained as f64 / all.max(1) as f64;
     format!(
         "trainable params: {} || all params: {} || trainable%: {percent:.4}",
-        with_commas(trained),
-        with_commas(all)
+        thousands(trained),
+        thousands(all)
     )
-}
-
-fn with_commas(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_have_commas() {
-        let cases = [(0, "0"), (999, "999"), (1000, "1,000"), (6051177504, "6,051,177,504")];
-        for (number, text) in cases {
-            assert_eq!(with_commas(number), text);
-        }
-    }
 }

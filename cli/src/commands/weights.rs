@@ -50,6 +50,12 @@ impl Needed {
     }
 }
 
+/// Names and shapes of the weights of `model`, in its order.
+pub(crate) fn tensors(model: &ModelConfig) -> Vec<TensorSpec> {
+    let tensors = names::checkpoint_tensors(model).into_iter();
+    tensors.map(|(name, shape)| TensorSpec::new(name, shape)).collect()
+}
+
 /// Opens the weights in `directory`, after a check that they are those of `model`.
 pub(crate) fn open(
     directory: &Path,
@@ -69,10 +75,7 @@ pub(crate) fn open(
         }
     };
     let checkpoint = Checkpoint::open(directory).map_err(failed)?;
-    let tensors: Vec<TensorSpec> = names::checkpoint_tensors(model)
-        .into_iter()
-        .map(|(name, shape)| TensorSpec::new(name, shape))
-        .collect();
+    let tensors = tensors(model);
     warn(&checkpoint.check(&tensors).map_err(failed)?, console);
     let origin =
         repository.map_or_else(|| directory.to_owned(), |repository| PathBuf::from(repository.name()));

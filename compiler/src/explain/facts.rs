@@ -1,6 +1,6 @@
 //! What a plan was compiled for.
 
-use gptjc_graphs::plan::{CompileOptions, LoraOptions, Memory, ModelConfig, Plan, Target};
+use gptjc_graphs::plan::{Buffer, CompileOptions, LoraOptions, Memory, ModelConfig, Plan, Target};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -172,10 +172,7 @@ impl TargetFacts {
 fn elements(plan: &Plan, kinds: &[Memory]) -> u64 {
     let mut names = BTreeSet::new();
     let wanted = plan.buffers.iter().filter(|buffer| kinds.contains(&buffer.memory()));
-    wanted
-        .filter(|buffer| names.insert(&buffer.name))
-        .map(|buffer| buffer.dims.iter().map(|dim| dim.bound).product::<u64>())
-        .sum()
+    wanted.filter(|buffer| names.insert(&buffer.name)).map(Buffer::elements).sum()
 }
 
 fn model(plan: &Plan) -> ModelFacts {

@@ -127,6 +127,11 @@ impl Buffer {
         Ok(TensorType::new(dtype, dims?))
     }
 
+    /// Elements at the bounds.
+    pub fn elements(&self) -> u64 {
+        self.dims.iter().map(|dim| dim.bound).product()
+    }
+
     /// Bytes at the bounds; nothing if they are more than can be counted.
     pub fn bytes(&self) -> Option<u64> {
         let size = DType::ALL.get(self.dtype as usize)?.size() as u64;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::ConvertError;
+use crate::hex::hex;
 use crate::hub::Repository;
 
 /// The directory inside of a model's.
@@ -44,8 +45,7 @@ fn cached_name(model: &Path) -> String {
         None => whole.file_name().unwrap_or_default().to_string_lossy().into_owned(),
     };
     let digest = Sha256::digest(whole.as_os_str().as_encoded_bytes());
-    let hash: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-    format!("{name}-{hash}")
+    format!("{name}-{}", hex(&digest[..6]))
 }
 
 #[cfg(test)]

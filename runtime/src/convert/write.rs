@@ -14,8 +14,8 @@ use crate::export::blocks::{Block, Blocks};
 use crate::export::encode::Encoder;
 use crate::export::{CheckpointSource, ExportProgress};
 use crate::files::FileError;
+use crate::weights::TensorSpec;
 use crate::weights::layout::{HeaderEntry, INDEX_FILE, cut, index_text, safetensors_header, shard_name};
-use crate::weights::{TensorSpec, WeightDtype};
 
 /// Bytes gathered before they are handed to the system.
 const BUFFER: usize = 1 << 20;
@@ -95,11 +95,7 @@ fn write_tensor(
     request: &ConvertRequest<'_>,
 ) -> Result<TensorRounding, ConvertError> {
     let source = CheckpointSource::new(request.checkpoint, None);
-    let element = match request.dtype {
-        WeightDtype::F32 => ElementType::F32,
-        WeightDtype::F16 => ElementType::F16,
-        WeightDtype::Bf16 => ElementType::Bf16,
-    };
+    let element = ElementType::from(request.dtype);
     let recipe = Recipe::as_stored(Source::Tensor(spec.name.clone()));
     let initializer = Initializer { name: spec.name.clone(), element, shape: spec.shape.clone(), recipe };
     let encoder = Encoder { initializer: &spec.name, element };

@@ -6,6 +6,17 @@ use gptjc_graphs::onnx::ElementType;
 use half::{bf16, f16};
 
 use super::error::ExportError;
+use crate::weights::WeightDtype;
+
+impl From<WeightDtype> for ElementType {
+    fn from(dtype: WeightDtype) -> Self {
+        match dtype {
+            WeightDtype::F32 => Self::F32,
+            WeightDtype::F16 => Self::F16,
+            WeightDtype::Bf16 => Self::Bf16,
+        }
+    }
+}
 
 /// Encodes values of one weight.
 pub(crate) struct Encoder<'a> {

@@ -77,11 +77,7 @@ fn stored(request: &MergeRequest<'_>, fit: &AdapterFit, name: &str) -> Result<St
         None => Source::Tensor(name.to_owned()),
     };
     let dtype = request.dtype.unwrap_or(view.dtype);
-    let element = match dtype {
-        WeightDtype::F32 => ElementType::F32,
-        WeightDtype::F16 => ElementType::F16,
-        WeightDtype::Bf16 => ElementType::Bf16,
-    };
+    let element = ElementType::from(dtype);
     let recipe = Recipe::as_stored(source);
     let shape = view.shape.to_vec();
     Ok(Stored { initializer: Initializer { name: name.to_owned(), element, shape, recipe }, dtype })

@@ -2,6 +2,7 @@
 
 use super::metrics_file::{METRICS_FILE, MetricsLine, read_lines};
 use super::run_record::{EvaluationRecord, RUN_FILE, RunRecord};
+use crate::train::checkpoint::saved::step_of;
 use crate::train::{LogEntry, TRAINER_STATE_FILE, TrainerState};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -112,10 +113,9 @@ fn trainer_state(directory: &Path) -> Option<PathBuf> {
     if own.is_file() {
         return Some(own);
     }
-    let step = |path: &Path| path.file_name()?.to_str()?.strip_prefix("checkpoint-")?.parse::<u64>().ok();
     let entries = std::fs::read_dir(directory).ok()?.filter_map(Result::ok);
     let checkpoints =
-        entries.filter_map(|entry| Some((step(&entry.path())?, entry.path().join(TRAINER_STATE_FILE))));
+        entries.filter_map(|entry| Some((step_of(&entry.path())?, entry.path().join(TRAINER_STATE_FILE))));
     checkpoints.filter(|(_, path)| path.is_file()).max().map(|(_, path)| path)
 }
 

@@ -4,6 +4,7 @@ use super::Report;
 use crate::diagnosis::{SystemFiles, diagnose};
 use crate::files::FileError;
 use crate::files::atomic::write_bytes;
+use crate::hex::hex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fs;
@@ -36,8 +37,7 @@ pub fn identity() -> io::Result<Identity> {
     let microcode = cpuinfo.lines().find(|line| line.starts_with("microcode")).unwrap_or_default();
     let model = cpu.model.unwrap_or_default();
     let cpu = format!("{model}; {}; {}", cpu.features.join(" "), microcode.replace('\t', " "));
-    let program = Sha256::digest(fs::read(std::env::current_exe()?)?);
-    let program = program.iter().map(|byte| format!("{byte:02x}")).collect();
+    let program = hex(&Sha256::digest(fs::read(std::env::current_exe()?)?));
     Ok(Identity { cpu, program })
 }
 

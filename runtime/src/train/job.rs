@@ -166,13 +166,11 @@ impl Run<'_, '_> {
     /// One optimizer step and what follows it; why the run ends here, if it does.
     fn step(&mut self, windows: &[&Window], at: Moment, epoch: f64) -> Result<Option<Stopped>, TrainError> {
         let begun = Instant::now();
-        while self.state.windows_done < windows.len() {
+        for micro_batch in self.trainer.micro_batches(self.state.windows_done, windows.len()) {
             if self.job.stop.is_raised() {
                 return Ok(Some(Stopped::ByFlag));
             }
-            let first = self.state.windows_done;
-            let micro_batch = first..first + self.trainer.micro_batch_at(first, windows.len());
-            match self.trainer.micro_step(&windows[micro_batch.clone()], first) {
+            match self.trainer.micro_step(&windows[micro_batch.clone()], micro_batch.start) {
                 Err(error) if error.is_stop() => return Ok(Some(Stopped::ByFlag)),
                 result => result?,
             };

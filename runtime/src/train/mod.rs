@@ -24,7 +24,7 @@ mod trainer_state;
 
 pub use cadence::{Cadence, Moment};
 pub use error::TrainError;
-pub use evaluator::{Evaluator, LossEvaluator};
+pub use evaluator::Evaluator;
 pub use job::{Finished, Job, evaluate, train};
 pub use observer::{Observer, RunStart, Stopped};
 pub use options::TrainOptions;

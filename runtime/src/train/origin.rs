@@ -107,16 +107,13 @@ impl Trainer {
     /// [`TrainError::Executor`] if the plan cannot run.
     pub fn find_origin(&mut self, windows: &[&Window]) -> Result<Option<Origin>, TrainError> {
         self.clear_sums()?;
-        let mut first = 0;
-        while first < windows.len() {
-            let next = first + self.micro_batch_at(first, windows.len());
+        for Range { start: first, end: next } in self.micro_batches(0, windows.len()) {
             let extents = self.prepare(&windows[first..next], first)?;
             if let Some(found) = self.inspect("micro_step", &extents, usize::MAX)? {
                 let inside = self.windows_of(&found.place, next - first);
                 let tensor = self.describe("micro_step", &found, &extents);
                 return Ok(Some(Origin { tensor, windows: first + inside.start..first + inside.end }));
             }
-            first = next;
         }
         let (extents, updates) = (Extents::default(), self.updates());
         let found = self.inspect("apply", &extents, updates)?;
@@ -133,7 +130,7 @@ impl Trainer {
         let stacks: Vec<String> = parameters.chain([state::LOSS_STACK.to_owned()]).collect();
         for name in stacks {
             if let Some((_, buffer)) = self.plan().find_buffer(&name) {
-                let elements = buffer.dims.iter().map(|dim| dim.bound as usize).product();
+                let elements = buffer.elements() as usize;
                 self.executor().write(&name, &vec![0.0f32; elements])?;
             }
         }

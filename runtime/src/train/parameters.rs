@@ -33,7 +33,8 @@ const COMPANIONS: [&str; 9] = [
     "README.md",
 ];
 
-fn spec(buffer: &Buffer) -> TensorSpec {
+/// Name and shape of a buffer at its bounds.
+pub(crate) fn spec(buffer: &Buffer) -> TensorSpec {
     let shape: Vec<usize> = buffer.dims.iter().map(|dim| dim.bound as usize).collect();
     TensorSpec::new(buffer.name.clone(), shape)
 }

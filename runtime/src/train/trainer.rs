@@ -8,8 +8,9 @@ use crate::data::window::Window;
 use crate::executor::{Executor, WeightStore};
 use crate::topology::{Pretended, Topology};
 use crate::weights::Checkpoint;
-use gptjc_graphs::plan::{Buffer, Memory, Plan};
+use gptjc_graphs::plan::{Memory, Plan};
 use gptjc_graphs::shape::Extents;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -115,8 +116,7 @@ impl Trainer {
             .collect();
         let counted = plan.frozen_tensors().chain(plan.buffers_in(Memory::Parameter));
         let counted = counted.filter(|buffer| !tables.contains(&buffer.name.as_str()));
-        let elements = |buffer: &Buffer| buffer.dims.iter().map(|dim| dim.bound as f64).product::<f64>();
-        6.0 * counted.map(elements).sum::<f64>()
+        6.0 * counted.map(|buffer| buffer.elements() as f64).sum::<f64>()
     }
 
     /// One optimizer step at learning rate `rate` over `windows`, which are its windows 0, 1, ... in the order of every
@@ -135,15 +135,25 @@ impl Trainer {
     /// # Errors
     /// As [`micro_step`](Self::micro_step).
     pub fn accumulate(&mut self, windows: &[&Window]) -> Result<(usize, usize), TrainError> {
-        let (mut first, mut tokens, mut labelled) = (0, 0, 0);
-        while first < windows.len() {
-            let next = first + self.micro_batch_at(first, windows.len());
-            let extents = self.micro_step(&windows[first..next], first)?;
+        let (mut tokens, mut labelled) = (0, 0);
+        for range in self.micro_batches(0, windows.len()) {
+            let extents = self.micro_step(&windows[range.clone()], range.start)?;
             tokens += extents.slots;
             labelled += extents.rows;
-            first = next;
         }
         Ok((tokens, labelled))
+    }
+
+    /// The micro-batches of a step of `windows` windows, of which the first `done` are done.
+    pub(super) fn micro_batches(&self, done: usize, windows: usize) -> Vec<Range<usize>> {
+        let mut ranges: Vec<Range<usize>> = Vec::new();
+        let mut first = done;
+        while first < windows {
+            let next = first + self.micro_batch_at(first, windows);
+            ranges.push(first..next);
+            first = next;
+        }
+        ranges
     }
 
     /// Windows of the micro-batch that begins at window `first` of a step of `windows` windows.
@@ -152,7 +162,7 @@ impl Trainer {
     /// of one has lost nothing of them. Window i is joined with what stands at the levels of its trailing ones and written
     /// to the level above; while i stays below the next multiple of the largest power of two that divides `first`, no
     /// such level is one that `first` windows have filled. Micro-batches of a power of two keep to that by themselves.
-    pub fn micro_batch_at(&self, first: usize, windows: usize) -> usize {
+    fn micro_batch_at(&self, first: usize, windows: usize) -> usize {
         let bound = (self.plan().options.micro_batch as usize).max(1);
         let aligned = if first == 0 { bound } else { 1 << first.trailing_zeros().min(usize::BITS - 2) };
         bound.min(aligned).min(windows.saturating_sub(first))
@@ -204,7 +214,7 @@ impl Trainer {
         let begun = Instant::now();
         let step = self.done + 1;
         let tokens = windows.iter().map(|window| window.tokens.len()).sum();
-        let labelled = windows.iter().map(|window| window.targets.iter().flatten().count()).sum();
+        let labelled = windows.iter().map(|window| window.labelled()).sum();
         if labelled == 0 {
             return Err(TrainError::NoLabels { step, windows: windows.len() });
         }

@@ -13,6 +13,8 @@ use std::process::Command;
 
 use sha2::{Digest, Sha256};
 
+use crate::hex::hex;
+
 /// A wheel and what is taken out of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wheel {
@@ -174,7 +176,7 @@ fn pip_download(wheel: &'static Wheel, python: &Path, into: &Path, target: &Path
 
 fn check_hash(wheel: &'static Wheel, file: &Path) -> Result<(), FetchError> {
     let bytes = fs::read(file).map_err(|source| FetchError::Io { path: file.into(), source })?;
-    let found: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let found = hex(&Sha256::digest(&bytes));
     if found == wheel.sha256 { Ok(()) } else { Err(FetchError::Hash { found, wheel }) }
 }
 

@@ -1,13 +1,12 @@
 //! Made-up models and data for measuring.
 
+use crate::commands::weights::tensors;
 use crate::error::CliError;
-use gptjc_graphs::models::gptj::names;
 use gptjc_graphs::plan::ModelConfig;
 use gptjc_runtime::data::window::Window;
 use gptjc_runtime::diagnosis::free_disk_bytes;
 use gptjc_runtime::files::FileError;
 use gptjc_runtime::synth::{Layout, OldBuffers, SynthRequest, synth};
-use gptjc_runtime::weights::TensorSpec;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -73,8 +72,7 @@ pub(super) struct SyntheticModel {
 impl SyntheticModel {
     /// Makes the weights of `config`.
     pub(super) fn new(config: &ModelConfig, threads: usize) -> Result<Self, CliError> {
-        let tensors = names::checkpoint_tensors(config).into_iter();
-        let tensors: Vec<TensorSpec> = tensors.map(|(name, shape)| TensorSpec::new(name, shape)).collect();
+        let tensors = tensors(config);
         let bytes = 2 * tensors.iter().map(|spec| spec.len() as u64).sum::<u64>();
         let place = place(bytes);
         let directory = tempfile::Builder::new()

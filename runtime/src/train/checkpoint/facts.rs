@@ -2,6 +2,7 @@
 
 use crate::data::sampler::Sampler;
 use crate::data::window::Window;
+use crate::hex::hex;
 use crate::train::{Schedule, TrainError, Trainer};
 use gptjc_graphs::plan::{CompileOptions, Isa, KernelId, Plan};
 use serde::{Deserialize, Serialize};
@@ -148,10 +149,6 @@ fn hash_weights(trainer: &Trainer) -> String {
         hash.update(&bytes[bytes.len().saturating_sub(SAMPLE)..]);
     }
     hex(&hash.finalize())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -192,12 +192,9 @@ impl Checkpoints {
         let Some(limit) = self.options.total_limit else { return Ok(()) };
         let mut own: Vec<(u64, PathBuf)> = Vec::new();
         for directory in saved::directories(&self.options.directory)? {
-            let step =
-                directory.file_name().and_then(|name| name.to_str()?.strip_prefix(PREFIX)?.parse().ok());
             // One that cannot be read, or is of another run, is nobody's to remove.
-            let Some(file) = step.and_then(|_: u64| state_file::StateFile::load(&directory).ok()) else {
-                continue;
-            };
+            let file = saved::step_of(&directory).and_then(|_| state_file::StateFile::load(&directory).ok());
+            let Some(file) = file else { continue };
             if file.run == self.run {
                 own.push((file.global_step, directory));
             }

@@ -1,5 +1,6 @@
 //! Which part of which buffer is which tensor of a checkpoint's files.
 
+use crate::train::parameters::spec;
 use crate::weights::TensorSpec;
 use gptjc_graphs::plan::{Buffer, Memory, Plan, state};
 
@@ -16,18 +17,13 @@ pub(crate) struct Place {
 
 impl Place {
     fn whole(tensor: String, buffer: &Buffer) -> Self {
-        let shape = dims(buffer);
-        Self { tensor: TensorSpec { name: tensor, shape }, buffer: buffer.name.clone(), start: 0 }
+        Self { tensor: TensorSpec { name: tensor, ..spec(buffer) }, buffer: buffer.name.clone(), start: 0 }
     }
 
     /// Elements.
     pub(crate) fn elements(&self) -> usize {
         self.tensor.shape.iter().product()
     }
-}
-
-fn dims(buffer: &Buffer) -> Vec<usize> {
-    buffer.dims.iter().map(|dim| dim.bound as usize).collect()
 }
 
 /// The parameters.
@@ -56,7 +52,7 @@ pub(crate) fn sums(plan: &Plan, windows: usize) -> Vec<Place> {
     let levels = (0..usize::BITS as usize).filter(|level| windows >> level & 1 == 1);
     let levels: Vec<usize> = levels.collect();
     let of = |buffer: &Buffer| {
-        let shape: Vec<usize> = dims(buffer).split_off(1);
+        let shape: Vec<usize> = spec(buffer).shape.split_off(1);
         let (name, size) = (buffer.name.clone(), shape.iter().product::<usize>());
         let place = move |&level: &usize| Place {
             tensor: TensorSpec { name: format!("{name}.level.{level}"), shape: shape.clone() },

@@ -131,6 +131,11 @@ impl Saved {
     }
 }
 
+/// The optimizer step in the name of a checkpoint; none of another directory, or of the rolling one.
+pub(crate) fn step_of(directory: &Path) -> Option<u64> {
+    directory.file_name()?.to_str()?.strip_prefix(PREFIX)?.parse().ok()
+}
+
 /// The directories in `parent` that are named as checkpoints are.
 pub(super) fn directories(parent: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
     let failed = |source| CheckpointError::Read { path: parent.to_owned(), source };
