@@ -1,6 +1,6 @@
 //! All files of one seed: the splits, the text, its tokenizer.
 
-use crate::exercises::{EXERCISES_FILE, exercises};
+use crate::exercises::{Subject, exercises};
 use crate::rows::{Split, rows};
 use crate::text::{TEXT_FILE, documents};
 use crate::tokenizer::{self, TOKENIZER_FILE, TokenizerError};
@@ -17,6 +17,8 @@ pub struct CorpusRequest {
     pub train_rows: usize,
     /// Rows of each of the two validation splits.
     pub validation_rows: usize,
+    /// Lines of `words.jsonl`.
+    pub words: usize,
     /// Lines of `exercises.jsonl`.
     pub exercises: usize,
     /// Documents of `text.txt`.
@@ -57,8 +59,10 @@ pub fn write_corpus(request: &CorpusRequest, directory: &Path) -> Result<(), Cor
         let rows = rows(split, count, request.seed);
         write_json_lines(&directory.join(split.file_name()), &rows)?;
     }
-    let exercises = exercises(request.exercises, request.seed);
-    write_json_lines(&directory.join(EXERCISES_FILE), &exercises)?;
+    for (subject, count) in [(Subject::Words, request.words), (Subject::Sentences, request.exercises)] {
+        let exercises = exercises(subject, count, request.seed);
+        write_json_lines(&directory.join(subject.file_name()), &exercises)?;
+    }
     let documents = documents(request.documents, request.seed);
     write_lines(&directory.join(TEXT_FILE), documents.iter(), |out, text| out.write_all(text.as_bytes()))?;
     if documents.is_empty() {

@@ -1,8 +1,8 @@
 //! Reading exercises: a claim, facts, and the question what becomes of the claim.
 //!
-//! An exercise is a prompt and its completion, `true`, `open` or `false`. Some have single words in place of sentences,
-//! for what words mean is learnt much faster there. All people, words and sentence forms occur, and neither the prompt of
-//! the task nor its labels do.
+//! An exercise is a prompt and its completion, `true`, `open` or `false`. Those of a first file have single words in place
+//! of sentences, for what words mean is learnt much faster there; those of a second have sentences, and some words lest
+//! they be forgotten. All people, words and sentence forms occur, and neither the prompt of the task nor its labels do.
 //!
 //! The same claims stand in [`crate::text`], where every token is learnt and answers are one token in forty. Exercises
 //! put the answer alone into the loss: the random choice of what is claimed and said is noise that drowns it.
@@ -14,13 +14,41 @@ use crate::pairs::{Maker, Scope};
 use crate::rows::written;
 use serde::Serialize;
 
-/// Name of the exercises' file.
-pub const EXERCISES_FILE: &str = "exercises.jsonl";
+/// What exercises are about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// Two words.
+    Words,
+    /// Sentences, or two words in some.
+    Sentences,
+}
 
-/// Stream of random choices; see [`crate::rows`] for the others.
-const STREAM: u64 = 5;
-/// Percent of exercises of single words.
-const OF_WORDS: usize = 30;
+impl Subject {
+    /// Name of the file of such exercises.
+    pub const fn file_name(self) -> &'static str {
+        match self {
+            Self::Words => "words.jsonl",
+            Self::Sentences => "exercises.jsonl",
+        }
+    }
+
+    /// Percent of exercises of single words.
+    const fn of_words(self) -> usize {
+        match self {
+            Self::Words => 100,
+            Self::Sentences => 15,
+        }
+    }
+
+    /// Stream of random choices; see [`crate::rows`] for the others.
+    const fn stream(self) -> u64 {
+        match self {
+            Self::Words => 6,
+            Self::Sentences => 5,
+        }
+    }
+}
+
 /// Weights of 0, 1 and 2 facts beside the one that matters: fewer than in rows, for what is easy is learnt first.
 const SURROUNDINGS: [usize; 3] = [6, 3, 1];
 /// Answers in the order of [`Label::ALL`], each with the blank that its token begins with.
@@ -35,17 +63,17 @@ pub struct Exercise {
     pub completion: &'static str,
 }
 
-/// `count` exercises, answers as evenly as `count` allows.
-pub fn exercises(count: usize, seed: u64) -> Vec<Exercise> {
+/// `count` exercises about `subject`, answers as evenly as `count` allows.
+pub fn exercises(subject: Subject, count: usize, seed: u64) -> Vec<Exercise> {
     let lexicon = Lexicon::new();
     let maker = Maker::new(&lexicon, Scope::TEXT);
-    let mut dice = Dice::new(seed, STREAM);
-    (0..count).map(|index| exercise(&maker, index % Label::ALL.len(), &mut dice)).collect()
+    let mut dice = Dice::new(seed, subject.stream());
+    (0..count).map(|index| exercise(&maker, subject, index % Label::ALL.len(), &mut dice)).collect()
 }
 
-fn exercise(maker: &Maker<'_>, answer: usize, dice: &mut Dice) -> Exercise {
+fn exercise(maker: &Maker<'_>, subject: Subject, answer: usize, dice: &mut Dice) -> Exercise {
     let label = Label::ALL[answer];
-    let (facts, claim) = if dice.percent(OF_WORDS) {
+    let (facts, claim) = if dice.percent(subject.of_words()) {
         words(maker, label, dice)
     } else {
         let pair = maker.pair(label, &SURROUNDINGS, dice);
@@ -70,20 +98,23 @@ mod tests {
 
     #[test]
     fn answers_are_balanced_and_labels_do_not_occur() {
-        let exercises = exercises(3000, 9);
-        for answer in ANSWERS {
-            assert_eq!(exercises.iter().filter(|exercise| exercise.completion == answer).count(), 1000);
-        }
-        for exercise in &exercises {
-            for word in Label::ALL.map(Label::word).into_iter().chain(["premise", "hypothesis", "target"]) {
-                assert!(!exercise.prompt.contains(word), "{}", exercise.prompt);
+        for subject in [Subject::Words, Subject::Sentences] {
+            let exercises = exercises(subject, 3000, 9);
+            for answer in ANSWERS {
+                assert_eq!(exercises.iter().filter(|exercise| exercise.completion == answer).count(), 1000);
+            }
+            for exercise in &exercises {
+                for word in Label::ALL.map(Label::word).into_iter().chain(["premise", "hypothesis", "target"])
+                {
+                    assert!(!exercise.prompt.contains(word), "{}", exercise.prompt);
+                }
             }
         }
     }
 
     #[test]
     fn a_fixed_seed_gives_fixed_exercises() {
-        assert_eq!(exercises(50, 1), exercises(50, 1));
-        assert_ne!(exercises(50, 1), exercises(50, 2));
+        assert_eq!(exercises(Subject::Sentences, 50, 1), exercises(Subject::Sentences, 50, 1));
+        assert_ne!(exercises(Subject::Sentences, 50, 1), exercises(Subject::Sentences, 50, 2));
     }
 }

@@ -19,6 +19,7 @@ pub(crate) fn run(command: &SynthDataCommand, console: Console) -> Result<(), Cl
     let request = CorpusRequest {
         train_rows: command.train_rows,
         validation_rows: command.validation_rows,
+        words: command.words,
         exercises: command.exercises,
         documents: command.documents,
         vocab_size: command.vocab_size,
@@ -32,7 +33,7 @@ pub(crate) fn run(command: &SynthDataCommand, console: Console) -> Result<(), Cl
         command.train_rows,
         command.validation_rows,
         command.documents,
-        command.exercises
+        command.words + command.exercises
     ));
     Ok(())
 }

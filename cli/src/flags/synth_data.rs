@@ -7,7 +7,7 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 pub(crate) struct SynthDataCommand {
     /// Directory to make: train.jsonl, validation_matched.jsonl, validation_mismatched.jsonl, text.txt,
-    /// exercises.jsonl, tokenizer.json; it appears whole or not at all
+    /// words.jsonl, exercises.jsonl, tokenizer.json; it appears whole or not at all
     #[arg(short, long, visible_alias = "output-dir", value_name = "DIR")]
     pub(crate) output: PathBuf,
     /// Rows to fine-tune on
@@ -16,6 +16,9 @@ pub(crate) struct SynthDataCommand {
     /// Rows of each validation split; they show other people, words and sentence forms than the rows to fine-tune on
     #[arg(long, value_name = "N", default_value_t = 2_000)]
     pub(crate) validation_rows: usize,
+    /// Exercises about two words (prompts and completions), of about 11 tokens
+    #[arg(long, value_name = "N", default_value_t = 60_000)]
+    pub(crate) words: usize,
     /// Reading exercises (prompts and completions) about claims and facts, of about 22 tokens
     #[arg(long, value_name = "N", default_value_t = 300_000)]
     pub(crate) exercises: usize,

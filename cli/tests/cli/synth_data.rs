@@ -7,15 +7,16 @@ use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "train.jsonl",
     "validation_matched.jsonl",
     "validation_mismatched.jsonl",
     "text.txt",
+    "words.jsonl",
     "exercises.jsonl",
     "tokenizer.json",
 ];
-const LINE: &str = "synth-data --train-rows 60 --validation-rows 30 --documents 3000 --exercises 90 --vocab-size 1152 --seed 5 -o {out}";
+const LINE: &str = "synth-data --train-rows 60 --validation-rows 30 --documents 3000 --words 30 --exercises 60 --vocab-size 1152 --seed 5 -o {out}";
 
 fn make(out: &Path) -> String {
     gptjc(LINE, &[("out", out)]).ok().out
@@ -39,7 +40,8 @@ fn a_seed_gives_the_same_files_which_the_other_commands_read() {
         assert_eq!(read_file(&first.join(name), Purpose::Training).unwrap().rows.len(), rows, "{name}");
     }
     assert_eq!(fs::read_to_string(first.join("text.txt")).unwrap().lines().count(), 3000);
-    assert_eq!(fs::read_to_string(first.join("exercises.jsonl")).unwrap().lines().count(), 90);
+    assert_eq!(fs::read_to_string(first.join("words.jsonl")).unwrap().lines().count(), 30);
+    assert_eq!(fs::read_to_string(first.join("exercises.jsonl")).unwrap().lines().count(), 60);
     let tokenizer = GptJTokenizer::from_dir(&first).unwrap();
     assert!(tokenizer.vocab_size() <= 1152);
     // A label is one token, so that scores of labels do not depend on how they are spelt.
