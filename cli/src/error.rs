@@ -227,6 +227,9 @@ pub(crate) enum CliError {
         #[source]
         source: Cause,
     },
+    /// Logits that are not written.
+    #[error("cannot save logits")]
+    Logits(#[source] Cause),
     /// A prompt that is not continued.
     #[error("cannot continue {prompt}")]
     Generate {

@@ -1,6 +1,6 @@
 //! All files of one seed: the splits, the text, its tokenizer.
 
-use crate::exercises::{Subject, exercises};
+use crate::exercises::{Lesson, exercises};
 use crate::rows::{Split, rows};
 use crate::text::{TEXT_FILE, documents};
 use crate::tokenizer::{self, TOKENIZER_FILE, TokenizerError};
@@ -19,6 +19,8 @@ pub struct CorpusRequest {
     pub validation_rows: usize,
     /// Lines of `words.jsonl`.
     pub words: usize,
+    /// Lines of `notes.jsonl`.
+    pub notes: usize,
     /// Lines of `exercises.jsonl`.
     pub exercises: usize,
     /// Documents of `text.txt`.
@@ -59,9 +61,14 @@ pub fn write_corpus(request: &CorpusRequest, directory: &Path) -> Result<(), Cor
         let rows = rows(split, count, request.seed);
         write_json_lines(&directory.join(split.file_name()), &rows)?;
     }
-    for (subject, count) in [(Subject::Words, request.words), (Subject::Sentences, request.exercises)] {
-        let exercises = exercises(subject, count, request.seed);
-        write_json_lines(&directory.join(subject.file_name()), &exercises)?;
+    for lesson in Lesson::ALL {
+        let count = match lesson {
+            Lesson::Words => request.words,
+            Lesson::Notes => request.notes,
+            Lesson::Sentences => request.exercises,
+        };
+        let exercises = exercises(lesson, count, request.seed);
+        write_json_lines(&directory.join(lesson.file_name()), &exercises)?;
     }
     let documents = documents(request.documents, request.seed);
     write_lines(&directory.join(TEXT_FILE), documents.iter(), |out, text| out.write_all(text.as_bytes()))?;

@@ -10,47 +10,55 @@
 use crate::Label;
 use crate::dice::Dice;
 use crate::lexicon::Lexicon;
-use crate::pairs::{Maker, Scope};
+use crate::pairs::{Maker, Pair, Scope};
 use crate::rows::written;
 use serde::Serialize;
 
-/// What exercises are about.
+/// What most exercises of a file are about; the others are of the files before, lest those be forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Subject {
-    /// Two words.
+pub enum Lesson {
+    /// Two words, of which one says something about the other.
     Words,
-    /// Sentences, or two words in some.
+    /// Notes of words and people: who is meant counts too.
+    Notes,
+    /// Sentences.
     Sentences,
 }
 
-impl Subject {
-    /// Name of the file of such exercises.
+impl Lesson {
+    /// All of them, in the order in which they are best learnt.
+    pub const ALL: [Self; 3] = [Self::Words, Self::Notes, Self::Sentences];
+
+    /// Name of the file.
     pub const fn file_name(self) -> &'static str {
         match self {
             Self::Words => "words.jsonl",
+            Self::Notes => "notes.jsonl",
             Self::Sentences => "exercises.jsonl",
         }
     }
 
-    /// Percent of exercises of single words.
-    const fn of_words(self) -> usize {
+    /// Weights of words, notes and sentences.
+    const fn mixture(self) -> [usize; 3] {
         match self {
-            Self::Words => 100,
-            Self::Sentences => 15,
+            Self::Words => [1, 0, 0],
+            Self::Notes => [1, 4, 0],
+            Self::Sentences => [1, 2, 7],
         }
     }
 
     /// Stream of random choices; see [`crate::rows`] for the others.
     const fn stream(self) -> u64 {
         match self {
-            Self::Words => 6,
             Self::Sentences => 5,
+            Self::Words => 6,
+            Self::Notes => 7,
         }
     }
 }
 
 /// Weights of 0, 1 and 2 facts beside the one that matters: fewer than in rows, for what is easy is learnt first.
-const SURROUNDINGS: [usize; 3] = [6, 3, 1];
+const SURROUNDINGS: [usize; 3] = [5, 3, 2];
 /// Answers in the order of [`Label::ALL`], each with the blank that its token begins with.
 const ANSWERS: [&str; 3] = [" true", " open", " false"];
 
@@ -63,23 +71,28 @@ pub struct Exercise {
     pub completion: &'static str,
 }
 
-/// `count` exercises about `subject`, answers as evenly as `count` allows.
-pub fn exercises(subject: Subject, count: usize, seed: u64) -> Vec<Exercise> {
+/// `count` exercises of `lesson`, answers as evenly as `count` allows.
+pub fn exercises(lesson: Lesson, count: usize, seed: u64) -> Vec<Exercise> {
     let lexicon = Lexicon::new();
     let maker = Maker::new(&lexicon, Scope::TEXT);
-    let mut dice = Dice::new(seed, subject.stream());
-    (0..count).map(|index| exercise(&maker, subject, index % Label::ALL.len(), &mut dice)).collect()
+    let mut dice = Dice::new(seed, lesson.stream());
+    (0..count).map(|index| exercise(&maker, lesson, index % Label::ALL.len(), &mut dice)).collect()
 }
 
-fn exercise(maker: &Maker<'_>, subject: Subject, answer: usize, dice: &mut Dice) -> Exercise {
+fn exercise(maker: &Maker<'_>, lesson: Lesson, answer: usize, dice: &mut Dice) -> Exercise {
     let label = Label::ALL[answer];
-    let (facts, claim) = if dice.percent(subject.of_words()) {
-        words(maker, label, dice)
-    } else {
-        let pair = maker.pair(label, &SURROUNDINGS, dice);
-        written(maker, &pair, dice)
+    let (facts, claim) = match Lesson::ALL[dice.weighted(&lesson.mixture())] {
+        Lesson::Words => words(maker, label, dice),
+        Lesson::Notes => notes(maker, &maker.pair(label, &SURROUNDINGS, dice)),
+        Lesson::Sentences => written(maker, &maker.pair(label, &SURROUNDINGS, dice), dice),
     };
     Exercise { prompt: format!("claim: {claim} facts: {facts} verdict:"), completion: ANSWERS[answer] }
+}
+
+/// What is known and what is claimed, in telegraphic style.
+fn notes(maker: &Maker<'_>, pair: &Pair) -> (String, String) {
+    let facts: Vec<String> = pair.premise.iter().map(|said| said.note(maker.lexicon)).collect();
+    (facts.join(" "), pair.hypothesis.note(maker.lexicon))
 }
 
 /// Two words for the same of somebody, either perhaps denied, of which the first says `label` about the second.
@@ -98,8 +111,8 @@ mod tests {
 
     #[test]
     fn answers_are_balanced_and_labels_do_not_occur() {
-        for subject in [Subject::Words, Subject::Sentences] {
-            let exercises = exercises(subject, 3000, 9);
+        for lesson in Lesson::ALL {
+            let exercises = exercises(lesson, 3000, 9);
             for answer in ANSWERS {
                 assert_eq!(exercises.iter().filter(|exercise| exercise.completion == answer).count(), 1000);
             }
@@ -114,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_fixed_seed_gives_fixed_exercises() {
-        assert_eq!(exercises(Subject::Sentences, 50, 1), exercises(Subject::Sentences, 50, 1));
-        assert_ne!(exercises(Subject::Sentences, 50, 1), exercises(Subject::Sentences, 50, 2));
+        assert_eq!(exercises(Lesson::Sentences, 50, 1), exercises(Lesson::Sentences, 50, 1));
+        assert_ne!(exercises(Lesson::Sentences, 50, 1), exercises(Lesson::Sentences, 50, 2));
     }
 }

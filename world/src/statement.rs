@@ -40,6 +40,15 @@ impl Statement {
         if self.negated { format!("not {text}") } else { text.clone() }
     }
 
+    /// The statement in telegraphic style: when, who, what, how many of what.
+    pub fn note(&self, lexicon: &Lexicon) -> String {
+        let person = lexicon.people[self.variable.person].text;
+        let noun = lexicon.dimensions[self.variable.dimension].noun;
+        let time = self.variable.time.map_or("", |(part, time)| TIMES[part].1[time]);
+        let note = [time, person, &self.words(lexicon), noun].join(" ");
+        format!("{}.", note.trim())
+    }
+
     /// The statement as a clause, in `form`, which must be of its dimension's family.
     pub fn clause(&self, lexicon: &Lexicon, form: &Form) -> String {
         let dimension = &lexicon.dimensions[self.variable.dimension];

@@ -5,6 +5,7 @@ use crate::console::Console;
 use crate::error::CliError;
 use crate::flags::GenerateCommand;
 use gptjc_runtime::data::tokenizer::GptJTokenizer;
+use gptjc_runtime::validate::logits_file;
 use serde_json::json;
 use std::path::Path;
 
@@ -27,10 +28,18 @@ pub(crate) fn run(command: &GenerateCommand, console: Console) -> Result<(), Cli
     let longest = check_lengths(&prompts, new_tokens, source.positions())?;
     let mut engine = source.open(&command.engine, longest, prompts.len(), console)?;
     let mut answers = Vec::with_capacity(prompts.len());
+    let mut logits = Vec::new();
     for batch in prompts.chunks(command.engine.batch_size as usize) {
-        let tokens: Vec<Vec<u32>> = batch.iter().map(|prompt| prompt.tokens.clone()).collect();
+        let tokens = tokens_of(batch);
         let answered = engine.generate(&tokens, new_tokens, tokenizer.eos_id());
         answers.extend(answered.map_err(|source| failed(&batch[0], source))?);
+        if command.save_logits.is_some() {
+            logits.extend(engine.logits(&tokens).map_err(|source| failed(&batch[0], source))?);
+        }
+    }
+    if let Some(path) = &command.save_logits {
+        logits_file::write(path, &tokens_of(&prompts), &logits)
+            .map_err(|source| CliError::Logits(source.into()))?;
     }
     let mut found = Vec::with_capacity(prompts.len());
     for (prompt, tokens) in prompts.iter().zip(answers) {
@@ -43,6 +52,10 @@ pub(crate) fn run(command: &GenerateCommand, console: Console) -> Result<(), Cli
         }
     }
     if command.json { console.json(&found) } else { Ok(()) }
+}
+
+fn tokens_of(prompts: &[Prompt]) -> Vec<Vec<u32>> {
+    prompts.iter().map(|prompt| prompt.tokens.clone()).collect()
 }
 
 fn failed(prompt: &Prompt, source: impl std::error::Error + Send + Sync + 'static) -> CliError {

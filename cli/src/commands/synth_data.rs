@@ -20,6 +20,7 @@ pub(crate) fn run(command: &SynthDataCommand, console: Console) -> Result<(), Cl
         train_rows: command.train_rows,
         validation_rows: command.validation_rows,
         words: command.words,
+        notes: command.notes,
         exercises: command.exercises,
         documents: command.documents,
         vocab_size: command.vocab_size,
@@ -33,7 +34,7 @@ pub(crate) fn run(command: &SynthDataCommand, console: Console) -> Result<(), Cl
         command.train_rows,
         command.validation_rows,
         command.documents,
-        command.words + command.exercises
+        command.words + command.notes + command.exercises
     ));
     Ok(())
 }

@@ -113,6 +113,10 @@ pub(crate) struct GenerateCommand {
     /// which \n, \r and \\ stand for a line break, a carriage return and a backslash
     #[arg(long, help_heading = "Output")]
     pub(crate) json: bool,
+    /// Write the logits of every token of every prompt to FILE, as safetensors `tokens.N` and `logits.N`; see
+    /// scripts/check_logits.py
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) save_logits: Option<PathBuf>,
 }
 
 /// `gptjc doctor`

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 pub(crate) struct SynthDataCommand {
     /// Directory to make: train.jsonl, validation_matched.jsonl, validation_mismatched.jsonl, text.txt,
-    /// words.jsonl, exercises.jsonl, tokenizer.json; it appears whole or not at all
+    /// words.jsonl, notes.jsonl, exercises.jsonl, tokenizer.json; it appears whole or not at all
     #[arg(short, long, visible_alias = "output-dir", value_name = "DIR")]
     pub(crate) output: PathBuf,
     /// Rows to fine-tune on
@@ -19,6 +19,9 @@ pub(crate) struct SynthDataCommand {
     /// Exercises about two words (prompts and completions), of about 11 tokens
     #[arg(long, value_name = "N", default_value_t = 60_000)]
     pub(crate) words: usize,
+    /// Exercises about notes of words and people, of about 16 tokens
+    #[arg(long, value_name = "N", default_value_t = 150_000)]
+    pub(crate) notes: usize,
     /// Reading exercises (prompts and completions) about claims and facts, of about 22 tokens
     #[arg(long, value_name = "N", default_value_t = 300_000)]
     pub(crate) exercises: usize,

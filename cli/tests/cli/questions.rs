@@ -2,6 +2,7 @@
 
 use crate::common::{Run, gptjc, gptjc_in};
 use crate::tiny_model::{TinyModel, has_onnxruntime};
+use gptjc_runtime::weights::safetensors_file::SafetensorsFile;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -155,6 +156,26 @@ fn prompts_are_continued_one_a_line() {
     assert_eq!((found.len(), lines.lines().count()), (2, 2), "{json}\n{lines}");
     assert_eq!((&found[0]["prompt"], &found[1]["prompt"]), (&json!("One."), &json!("A second prompt")));
     assert!(found.iter().all(|answer| answer["tokens"].as_array().unwrap().len() <= 6), "{json}");
+
+    let logits = tiny.path("logits.safetensors");
+    run(&tiny, &format!("{line} --save-logits {{logits}}"), &[("prompts", &prompts), ("logits", &logits)])
+        .ok();
+    let file = SafetensorsFile::open(&logits).unwrap();
+    for (index, answer) in found.iter().enumerate() {
+        let [tokens, values] = ["tokens", "logits"].map(|name| &file.entries()[&format!("{name}.{index}")]);
+        let length = tokens.shape[0];
+        assert_eq!(values.shape[0], length);
+        let last: Vec<f32> = file
+            .bytes(values)
+            .chunks_exact(4)
+            .skip((length - 1) * values.shape[1])
+            .map(|value| f32::from_le_bytes(value.try_into().unwrap()))
+            .collect();
+        // The largest logit of the last token is the first token of the answer.
+        if let Some(first) = answer["tokens"][0].as_u64() {
+            assert!(last.iter().all(|&value| value <= last[first as usize]), "{answer}");
+        }
+    }
 
     let model = tiny.model();
     let one =

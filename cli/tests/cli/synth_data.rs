@@ -7,16 +7,17 @@ use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "train.jsonl",
     "validation_matched.jsonl",
     "validation_mismatched.jsonl",
     "text.txt",
     "words.jsonl",
+    "notes.jsonl",
     "exercises.jsonl",
     "tokenizer.json",
 ];
-const LINE: &str = "synth-data --train-rows 60 --validation-rows 30 --documents 3000 --words 30 --exercises 60 --vocab-size 1152 --seed 5 -o {out}";
+const LINE: &str = "synth-data --train-rows 60 --validation-rows 30 --documents 3000 --words 30 --notes 20 --exercises 40 --vocab-size 1152 --seed 5 -o {out}";
 
 fn make(out: &Path) -> String {
     gptjc(LINE, &[("out", out)]).ok().out
@@ -40,8 +41,9 @@ fn a_seed_gives_the_same_files_which_the_other_commands_read() {
         assert_eq!(read_file(&first.join(name), Purpose::Training).unwrap().rows.len(), rows, "{name}");
     }
     assert_eq!(fs::read_to_string(first.join("text.txt")).unwrap().lines().count(), 3000);
-    assert_eq!(fs::read_to_string(first.join("words.jsonl")).unwrap().lines().count(), 30);
-    assert_eq!(fs::read_to_string(first.join("exercises.jsonl")).unwrap().lines().count(), 60);
+    for (name, exercises) in [("words.jsonl", 30), ("notes.jsonl", 20), ("exercises.jsonl", 40)] {
+        assert_eq!(fs::read_to_string(first.join(name)).unwrap().lines().count(), exercises, "{name}");
+    }
     let tokenizer = GptJTokenizer::from_dir(&first).unwrap();
     assert!(tokenizer.vocab_size() <= 1152);
     // A label is one token, so that scores of labels do not depend on how they are spelt.

@@ -4,12 +4,13 @@
 //! [`library`] finds and [`fetch`] can get; the compiled plan ([`native_engine::NativeEngine`]) is another. [`mnli`] asks an engine and counts
 //! what [`questions`] makes of rows of text; [`compare`] holds two engines against each other.
 //!
-//! Does not: read data, nor write files.
+//! Does not: read data, nor write files, but [`logits_file`].
 
 pub mod compare;
 pub mod engine;
 pub mod fetch;
 pub mod library;
+pub mod logits_file;
 pub mod mnli;
 pub mod native_engine;
 pub mod nodes;
