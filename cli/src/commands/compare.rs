@@ -1,11 +1,11 @@
 //! `gptjc validate --compare`: a second engine on the same rows, and the first node where an export leaves its bound.
 
-use super::engine::{Source, onnx_runtime, open_onnx, thread_count};
+use super::engine::{OnnxEngine, Source, check_built_in, onnx_runtime, open_onnx, thread_count};
 use super::export::rebuild;
 use super::validate::rows_bar;
 use crate::console::Console;
 use crate::error::CliError;
-use crate::flags::{ComparedEngine, EngineFlags, ValidateCommand};
+use crate::flags::{EngineFlags, EngineName, ValidateCommand};
 use gptjc_graphs::onnx::ElementType;
 use gptjc_graphs::onnx::gptj::ExportOptions;
 use gptjc_graphs::plan::Precision;
@@ -38,17 +38,18 @@ pub(crate) fn tested(command: &ValidateCommand) -> EngineFlags {
 /// Asks both engines.
 pub(crate) fn run(
     command: &ValidateCommand,
-    engine: ComparedEngine,
+    engine: EngineName,
     tested: Source,
     asked: &Asked<'_>,
     console: Console,
 ) -> Result<Compared, CliError> {
-    if engine == ComparedEngine::Native && command.engine.onnx.is_none() {
+    if engine == EngineName::Native && command.engine.onnx.is_none() {
         return Err(CliError::Usage {
             what: "--model is compiled already, and --compare native asks for the same".to_owned(),
             advice: "give --compare ort, or an export to compare it with: --onnx DIR".to_owned(),
         });
     }
+    check_built_in(engine)?;
     let reference = Reference::new(command, engine)?;
     let mut engines = [
         tested.open(&self::tested(command), asked.longest, asked.rows.len(), console)?,
@@ -76,14 +77,14 @@ pub(crate) fn run(
 /// The model that an engine is compared with.
 struct Reference<'a> {
     command: &'a ValidateCommand,
-    engine: ComparedEngine,
+    engine: EngineName,
     model: &'a Path,
     /// Where graphs are made again.
     scratch: TempDir,
 }
 
 impl<'a> Reference<'a> {
-    fn new(command: &'a ValidateCommand, engine: ComparedEngine) -> Result<Self, CliError> {
+    fn new(command: &'a ValidateCommand, engine: EngineName) -> Result<Self, CliError> {
         let Some(model) = command.engine.model.as_deref() else { return Err(CliError::NoModel) };
         let scratch = tempfile::Builder::new().prefix("gptjc-compare-").tempdir();
         let scratch = scratch.map_err(|source| CliError::Read { path: std::env::temp_dir(), source })?;
@@ -93,10 +94,11 @@ impl<'a> Reference<'a> {
     fn open(&self, asked: &Asked<'_>, console: Console) -> Result<Box<dyn Engine>, CliError> {
         let flags = &self.command.engine;
         match self.engine {
-            ComparedEngine::Ort => open_onnx(&self.f32_export(console)?, flags.threads),
-            ComparedEngine::Native => {
+            EngineName::Ort => open_onnx(&self.f32_export(console)?, OnnxEngine::Ort, flags.threads),
+            EngineName::Tract => open_onnx(&self.f32_export(console)?, OnnxEngine::Tract, flags.threads),
+            EngineName::Native => {
                 let precision = Some(flags.precision.unwrap_or(Precision::F32));
-                let flags = EngineFlags { onnx: None, precision, ..flags.clone() };
+                let flags = EngineFlags { onnx: None, engine: None, precision, ..flags.clone() };
                 Source::find(&flags, console)?.open(&flags, asked.longest, asked.rows.len(), console)
             }
         }

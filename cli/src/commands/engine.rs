@@ -4,7 +4,7 @@ use super::model::load_adapter;
 use super::weights::{self, Needed};
 use crate::console::Console;
 use crate::error::CliError;
-use crate::flags::{EngineFlags, ModelFlags};
+use crate::flags::{EngineFlags, EngineName, ModelFlags};
 use crate::settings;
 use gptjc_compiler::CompileError;
 use gptjc_graphs::plan::{CompileOptions, ModelConfig, Plan, Precision};
@@ -32,8 +32,15 @@ pub(crate) struct Source {
 }
 
 enum Kind {
-    Onnx { positions: usize },
+    Onnx { runtime: OnnxEngine, positions: usize },
     Native(Box<Native>),
+}
+
+/// What runs exports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnnxEngine {
+    Ort,
+    Tract,
 }
 
 struct Native {
@@ -46,9 +53,10 @@ impl Source {
     /// Finds what `flags` name, and checks the files.
     pub(crate) fn find(flags: &EngineFlags, console: Console) -> Result<Self, CliError> {
         check_one_model(flags)?;
-        if let Some(directory) = &flags.onnx {
+        let runtime = check_engine(flags)?;
+        if let (Some(directory), Some(runtime)) = (&flags.onnx, runtime) {
             let found = OnnxDirectory::open(directory).map_err(|source| unusable(directory, source))?;
-            let kind = Kind::Onnx { positions: found.sizes.n_positions };
+            let kind = Kind::Onnx { runtime, positions: found.sizes.n_positions };
             return Ok(Self { directory: directory.clone(), kind });
         }
         let model = ModelFlags { model: flags.model.clone(), ..ModelFlags::default() };
@@ -66,7 +74,7 @@ impl Source {
     /// Tokens that a sequence can have.
     pub(crate) fn positions(&self) -> usize {
         match &self.kind {
-            Kind::Onnx { positions } => *positions,
+            Kind::Onnx { positions, .. } => *positions,
             Kind::Native(native) => native.config.n_positions as usize,
         }
     }
@@ -86,7 +94,7 @@ impl Source {
         console: Console,
     ) -> Result<Box<dyn Engine>, CliError> {
         match self.kind {
-            Kind::Onnx { .. } => open_onnx(&self.directory, flags.threads),
+            Kind::Onnx { runtime, .. } => open_onnx(&self.directory, runtime, flags.threads),
             Kind::Native(native) => {
                 let side_by_side = flags.batch_size.min(sequences as u64);
                 let precision = flags.precision.unwrap_or(Precision::Bf16);
@@ -121,15 +129,72 @@ fn check_one_model(flags: &EngineFlags) -> Result<(), CliError> {
     }
 }
 
+/// What runs an export, if it is one that is asked. Refuses an engine that does not run what is asked.
+fn check_engine(flags: &EngineFlags) -> Result<Option<OnnxEngine>, CliError> {
+    match (flags.engine, &flags.onnx) {
+        (None | Some(EngineName::Ort), Some(_)) => Ok(Some(OnnxEngine::Ort)),
+        (Some(EngineName::Tract), Some(_)) => {
+            check_built_in(EngineName::Tract)?;
+            Ok(Some(OnnxEngine::Tract))
+        }
+        (Some(EngineName::Native), Some(_)) => Err(CliError::Usage {
+            what: "--engine native runs a --model, and --onnx is an export".to_owned(),
+            advice: "give --engine ort, or compare both: --onnx DIR --model DIR --compare native".to_owned(),
+        }),
+        (None | Some(EngineName::Native), None) => Ok(None),
+        (Some(EngineName::Ort | EngineName::Tract), None) => Err(CliError::Usage {
+            what: "--engine ort and tract run exports, and --model is none".to_owned(),
+            advice: "export it with `gptjc export` and give --onnx DIR, or compare: --compare ort".to_owned(),
+        }),
+    }
+}
+
+/// Refuses tract in a program that was built without it.
+pub(crate) fn check_built_in(engine: EngineName) -> Result<(), CliError> {
+    match engine {
+        EngineName::Tract if cfg!(not(feature = "tract")) => Err(without_tract()),
+        EngineName::Ort | EngineName::Tract | EngineName::Native => Ok(()),
+    }
+}
+
+fn without_tract() -> CliError {
+    CliError::Usage {
+        what: "this gptjc was built without tract".to_owned(),
+        advice: "build it with `cargo build --release -p gptjc --features tract`, or take ONNX Runtime: ort"
+            .to_owned(),
+    }
+}
+
 /// ONNX Runtime's library.
 pub(crate) fn onnx_runtime() -> Result<OnnxRuntime, CliError> {
     load(&Surroundings::of_process()).map_err(|source| CliError::OnnxRuntime(source.into()))
 }
 
-/// An export directory under ONNX Runtime.
-pub(crate) fn open_onnx(directory: &Path, threads: Option<usize>) -> Result<Box<dyn Engine>, CliError> {
-    let engine = OrtEngine::open(directory, &onnx_runtime()?, Some(thread_count(threads)));
+/// An export directory under a runtime.
+pub(crate) fn open_onnx(
+    directory: &Path,
+    runtime: OnnxEngine,
+    threads: Option<usize>,
+) -> Result<Box<dyn Engine>, CliError> {
+    let threads = thread_count(threads);
+    match runtime {
+        OnnxEngine::Ort => {
+            let engine = OrtEngine::open(directory, &onnx_runtime()?, Some(threads));
+            Ok(Box::new(engine.map_err(|source| unusable(directory, source))?))
+        }
+        OnnxEngine::Tract => open_tract(directory, threads),
+    }
+}
+
+#[cfg(feature = "tract")]
+fn open_tract(directory: &Path, threads: usize) -> Result<Box<dyn Engine>, CliError> {
+    let engine = gptjc_runtime::validate::tract_engine::TractEngine::open(directory, threads);
     Ok(Box::new(engine.map_err(|source| unusable(directory, source))?))
+}
+
+#[cfg(not(feature = "tract"))]
+fn open_tract(_directory: &Path, _threads: usize) -> Result<Box<dyn Engine>, CliError> {
+    Err(without_tract())
 }
 
 /// One for each core that this process may use, if nobody asks for another number.

@@ -1,7 +1,7 @@
 //! `gptjc export`: a model, with its adapter merged into it, as an ONNX directory.
 
 use super::byte_progress::ByteProgress;
-use super::engine::{Source, onnx_runtime, open_onnx};
+use super::engine::{OnnxEngine, Source, onnx_runtime, open_onnx};
 use super::model::{Model, check_tokenizer, note_left_out};
 use super::questions::{ask, by_scores, read_rows};
 use super::validate::rows_bar;
@@ -167,6 +167,7 @@ impl<'a> Check<'a> {
         let engine = EngineFlags {
             onnx: None,
             model: Some(command.model.clone()),
+            engine: None,
             // Names of the hub are directories by now.
             revision: None,
             adapter: command.adapter.clone(),
@@ -189,7 +190,7 @@ impl<'a> Check<'a> {
 
     fn run(self, directory: &Path, console: Console) -> Result<Comparison, CliError> {
         let (engine, source) = self.reference;
-        let mut tested = open_onnx(directory, self.flags.threads)?;
+        let mut tested = open_onnx(directory, OnnxEngine::Ort, self.flags.threads)?;
         let mut reference = source.open(&engine, self.longest, self.rows.len(), console)?;
         let bar = rows_bar(3 * self.rows.len());
         // Answers are scores: nothing is generated that would have to be read.

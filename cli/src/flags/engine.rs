@@ -13,12 +13,15 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct EngineFlags {
-    /// Export directory (model.onnx, its data, config.json), run by ONNX Runtime
+    /// Export directory (model.onnx, its data, config.json)
     #[arg(long, value_name = "DIR", required_unless_present = "model")]
     pub(crate) onnx: Option<PathBuf>,
-    /// Model, compiled and run by gptjc itself: a directory, or owner/name in the Hugging Face cache
+    /// Model that is asked as it is: a directory, or owner/name in the Hugging Face cache
     #[arg(long, visible_alias = "model-name-or-path", value_name = "MODEL")]
     pub(crate) model: Option<PathBuf>,
+    /// What computes [default: ort for --onnx, native for --model]
+    #[arg(long, value_name = "ENGINE", value_enum)]
+    pub(crate) engine: Option<EngineName>,
     /// Revision of a --model that is named as on the hub [default: main]
     #[arg(long, visible_alias = "model-revision", value_name = "REVISION")]
     pub(crate) revision: Option<String>,
@@ -64,9 +67,9 @@ pub(crate) struct ValidateCommand {
     #[arg(long, value_name = "STYLE", default_value_t = LabelStyle::Words, help_heading = "Questions")]
     pub(crate) label_style: LabelStyle,
     /// Ask this engine too, and say where it differs from the first: answers, next tokens, logits. The first is the export if
-    /// --onnx is given, else --model
+    /// --onnx is given, else --model. ort and tract get the graph of --model and --adapter, made again in f32
     #[arg(long, value_name = "ENGINE", value_enum, requires = "model", help_heading = "Comparison")]
-    pub(crate) compare: Option<ComparedEngine>,
+    pub(crate) compare: Option<EngineName>,
     /// With --onnx: find the first node of its graph that gives something else than in the graph of --model and --adapter,
     /// made again; takes the space of the model in f32 in the directory for temporary files (TMPDIR)
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "true", default_missing_value = "true",
@@ -80,12 +83,14 @@ pub(crate) struct ValidateCommand {
     pub(crate) predictions: Option<PathBuf>,
 }
 
-/// The engine that another one is compared with.
+/// What computes a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ComparedEngine {
-    /// ONNX Runtime, on the graph of --model and --adapter, made again in f32
+pub(crate) enum EngineName {
+    /// An export under ONNX Runtime
     Ort,
-    /// gptjc itself, with --model and --adapter compiled
+    /// An export in f32 or f16 under tract, if gptjc was built with --features tract
+    Tract,
+    /// A model with its adapter, compiled and run by gptjc itself
     Native,
 }
 

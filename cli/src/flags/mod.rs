@@ -27,7 +27,7 @@ pub(crate) use checkpoint::CheckpointFlags;
 pub(crate) use compile::{CompileFlags, LoraFlags, ModelFlags, WindowFlags};
 pub(crate) use convert::ConvertCommand;
 pub(crate) use data::{DataCommand, DataFlags};
-pub(crate) use engine::{ComparedEngine, DoctorCommand, EngineFlags, GenerateCommand, ValidateCommand};
+pub(crate) use engine::{DoctorCommand, EngineFlags, EngineName, GenerateCommand, ValidateCommand};
 pub(crate) use evaluation::EvaluationFlags;
 pub(crate) use export::{CheckFlags, ExportCommand, MadeDirectory, MergeCommand};
 pub(crate) use inspect::InspectCommand;

@@ -181,3 +181,21 @@ fn no_onnxruntime() {
     ];
     expect(&none, &parts);
 }
+
+#[test]
+fn engines_that_do_not_run_what_is_asked() {
+    let tiny = TinyModel::new();
+    let refused = |more: &str| refusal(&tiny, &tiny.rows(), more);
+    for engine in ["ort", "tract"] {
+        let message = refused(&format!("--model {{model}} --engine {engine}"));
+        expect(&message, &["run exports, and --model is none", "gptjc export", "--compare ort"]);
+    }
+    let message = refused("--onnx {onnx} --engine native");
+    expect(&message, &["--engine native runs a --model", "--compare native"]);
+    if cfg!(not(feature = "tract")) {
+        for engine in ["--engine tract", "--model {model} --compare tract"] {
+            let message = refused(&format!("--onnx {{onnx}} {engine}"));
+            expect(&message, &["built without tract", "--features tract", "ort"]);
+        }
+    }
+}

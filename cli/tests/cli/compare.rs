@@ -134,3 +134,30 @@ fn a_damaged_export_is_found_and_its_node_named() {
         "{text}"
     );
 }
+
+#[cfg(feature = "tract")]
+#[test]
+fn tract_agrees_with_the_model_and_says_what_it_cannot_run() {
+    let tiny = TinyModel::new();
+    for engines in [
+        "--onnx {onnx} --engine tract --model {model} --compare native --compare-nodes false",
+        "--onnx {onnx} --engine tract --model {model} --compare tract --compare-nodes false --mode score",
+        "--model {model} --precision f32 --compare tract --batch-size 2 --threads 1",
+    ] {
+        let line = format!("validate --validation-file {{rows}} {engines} --json");
+        let report: Value = serde_json::from_str(&run(&tiny, &line).ok().out).unwrap();
+        let comparison = &report["comparison"];
+        assert_eq!((&comparison["rows"], &comparison["same_answer"]), (&json!(6), &json!(6)), "{engines}");
+        let logits = &comparison["logits"];
+        assert_eq!(logits["tokens"], logits["same_next_token"], "{engines}: {logits}");
+        let runs_tract = |of: usize| comparison["engines"][of]["engine"] == "tract";
+        assert_eq!(runs_tract(0), engines.contains("engine tract"), "{comparison}");
+        assert_eq!(runs_tract(1), engines.contains("compare tract"), "{comparison}");
+    }
+    for (dtype, part) in [("int4", "com.microsoft.MatMulNBits"), ("bf16", "is stored in bf16")] {
+        run(&tiny, &format!("export --model {{model}} --dtype {dtype} --overwrite-output-dir -o {{out}}"))
+            .ok();
+        let message = run(&tiny, "validate --onnx {out} --engine tract --validation-file {rows}").error();
+        assert!(message.contains(part) && message.contains("--engine ort"), "{message}");
+    }
+}

@@ -22,7 +22,7 @@ mod storage;
 
 pub use builder::{BuildError, Dim, ModelBuilder, Value};
 pub use edit::{EditedModel, NodeValue};
-pub use reader::{DeclaredDim, DeclaredValue, ExternalEntry, ModelSummary, ReadError};
+pub use reader::{DeclaredDim, DeclaredValue, ExternalEntry, ModelSummary, ReadError, Uncommon};
 pub use recipe::{
     ElementType, Form, Initializer, OnnxModel, PlacedInitializer, QuantizedPart, Recipe, Source,
 };

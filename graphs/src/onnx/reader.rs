@@ -2,7 +2,7 @@
 //!
 //! Does not: read nodes or values, nor touch any other file. Its input is not trusted: every number is checked.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use prost::Message;
 
@@ -66,8 +66,19 @@ pub struct ModelSummary {
     pub external: Vec<ExternalEntry>,
     /// Whether a node widens a weight that is stored in a 16-bit float type, all of it: what folding would do beforehand.
     pub widens_weights: bool,
+    /// What of it another runtime than ONNX Runtime may not know.
+    pub uncommon: Uncommon,
     /// What the model's writer noted about it.
     pub metadata: BTreeMap<String, String>,
+}
+
+/// What a model has that not every runtime knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Uncommon {
+    /// Operators of other domains than the standard's, as `domain.Operator`, each once.
+    pub operators: BTreeSet<String>,
+    /// The first weight that is stored in bf16.
+    pub bf16_weight: Option<String>,
 }
 
 /// A file that is no model, or not one that can be trusted.
@@ -108,8 +119,25 @@ impl ModelSummary {
         graph_external(&graph, &mut external)?;
         let metadata = model.metadata_props.iter();
         let metadata = metadata.map(|entry| (entry.key().to_owned(), entry.value().to_owned())).collect();
-        Ok(ModelSummary { inputs, outputs, external, widens_weights: widens_weights(&graph), metadata })
+        let uncommon = uncommon(&graph);
+        Ok(ModelSummary {
+            inputs,
+            outputs,
+            external,
+            widens_weights: widens_weights(&graph),
+            uncommon,
+            metadata,
+        })
     }
+}
+
+fn uncommon(graph: &GraphProto) -> Uncommon {
+    let is_standard = |node: &&NodeProto| matches!(node.domain(), "" | "ai.onnx");
+    let others = graph.node.iter().filter(|node| !is_standard(node));
+    let operators = others.map(|node| format!("{}.{}", node.domain(), node.op_type())).collect();
+    let bf16 = ElementType::Bf16.number();
+    let bf16_weight = graph.initializer.iter().find(|tensor| tensor.data_type() == bf16);
+    Uncommon { operators, bf16_weight: bf16_weight.map(|tensor| tensor.name().to_owned()) }
 }
 
 fn widens_weights(graph: &GraphProto) -> bool {
@@ -232,6 +260,19 @@ mod tests {
         assert_eq!(summary.external, [entry("v", 0, 12), entry("w", 4096, 6)]);
         assert!(!summary.widens_weights, "nothing reads the weights");
         assert_eq!(summary.metadata, [("writer".to_owned(), "me".to_owned())].into());
+        let uncommon = Uncommon { operators: BTreeSet::new(), bf16_weight: Some("w".into()) };
+        assert_eq!(summary.uncommon, uncommon);
+    }
+
+    #[test]
+    fn operators_of_other_domains_are_named_once() {
+        let mut model = ModelProto::decode(model().as_slice()).unwrap();
+        let graph = model.graph.as_mut().unwrap();
+        graph.node[0].domain = Some("com.microsoft".into());
+        graph.node.push(graph.node[0].clone());
+        graph.node.push(NodeProto { domain: Some("ai.onnx".into()), ..graph.node[0].clone() });
+        let summary = ModelSummary::decode(&model.encode_to_vec()).unwrap();
+        assert_eq!(summary.uncommon.operators, ["com.microsoft.Tanh".to_owned()].into());
     }
 
     #[test]

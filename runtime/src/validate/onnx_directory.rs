@@ -12,7 +12,7 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use gptjc_graphs::onnx::{
-    DeclaredDim, DeclaredValue, ElementType, ExternalEntry, MODEL_FILE, ModelSummary, ReadError,
+    DeclaredDim, DeclaredValue, ElementType, ExternalEntry, MODEL_FILE, ModelSummary, ReadError, Uncommon,
 };
 use serde::Deserialize;
 
@@ -45,6 +45,8 @@ pub struct OnnxDirectory {
     pub sizes: ModelSizes,
     /// Whether weights are stored in a 16-bit float type and widened in the graph.
     pub widens_weights: bool,
+    /// What of it another runtime than ONNX Runtime may not know.
+    pub uncommon: Uncommon,
     /// What the model's writer noted about it.
     pub metadata: BTreeMap<String, String>,
 }
@@ -147,8 +149,8 @@ impl OnnxDirectory {
             .map_err(|source| OpenError::Model { path: model.clone(), source })?;
         check_interface(&model, &sizes, &summary)?;
         check_external(directory, &model, &summary.external)?;
-        let ModelSummary { widens_weights, metadata, .. } = summary;
-        Ok(OnnxDirectory { model, sizes, widens_weights, metadata })
+        let ModelSummary { widens_weights, uncommon, metadata, .. } = summary;
+        Ok(OnnxDirectory { model, sizes, widens_weights, uncommon, metadata })
     }
 }
 

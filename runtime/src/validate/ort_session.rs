@@ -1,4 +1,4 @@
-//! One model in ONNX Runtime: a step over a batch, from token ids and cache to logits and longer cache.
+//! One model in ONNX Runtime: the steps of [`super::ort_engine`].
 //!
 //! The cache stays in ONNX Runtime's own tensors from step to step; nothing of it is copied here.
 //!
@@ -16,6 +16,7 @@ use ort::value::{DynValue, Tensor, TensorRef};
 use super::engine::EngineError;
 use super::library::OnnxRuntime;
 use super::onnx_directory::{ModelSizes, OnnxDirectory};
+use super::step::{Step, StepOutput, StepSession, Wanted, cache_name, last_slots};
 
 /// Input that says from which slot on logits are computed, in models that were changed to have it.
 const LOGITS_FROM: &str = "gptjc/logits_from";
@@ -23,39 +24,12 @@ const LOGITS_FROM: &str = "gptjc/logits_from";
 const WEIGHTS_FOLDER: &str = "session.model_external_initializers_file_folder_path";
 
 /// A model that is ready to run.
-pub(super) struct OrtSession {
+pub struct OrtSession {
     session: Session,
-    pub(super) sizes: ModelSizes,
+    sizes: ModelSizes,
     engine: String,
     /// Whether the model takes [`LOGITS_FROM`].
     cuts_logits: bool,
-}
-
-/// The slots whose logits are wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
-    All,
-    /// The last slot of each row.
-    Last,
-}
-
-/// The inputs of a step but for the cache; all row-major.
-pub(super) struct Step<'a> {
-    pub(super) rows: usize,
-    /// `[rows, width]`
-    pub(super) tokens: &'a [i64],
-    /// `[rows, width]`
-    pub(super) positions: &'a [i64],
-    /// `[rows, past + width]`
-    pub(super) mask: &'a [i64],
-    pub(super) wanted: Wanted,
-}
-
-/// What a step gives.
-pub(super) struct StepOutput {
-    logits: DynValue,
-    /// Keys and values of every block, past and new.
-    pub(super) present: Vec<DynValue>,
 }
 
 impl OrtSession {
@@ -88,8 +62,28 @@ impl OrtSession {
         })
     }
 
-    /// The cache before the first token: `[rows, heads, 0, head_dim]` for every block.
-    pub(super) fn empty_cache(&self, rows: usize) -> Result<Vec<DynValue>, EngineError> {
+    fn cache_inputs<'v>(&self, past: &'v [DynValue]) -> Vec<(Cow<'static, str>, SessionInputValue<'v>)> {
+        let name = |index| Cow::Owned(cache_name("past_key_values", index));
+        past.iter().enumerate().map(|(index, value)| (name(index), value.into())).collect()
+    }
+
+    fn failed(&self, action: &'static str, error: ort::Error) -> EngineError {
+        EngineError::Failed { engine: self.engine.clone(), action, reason: error.to_string() }
+    }
+}
+
+impl StepSession for OrtSession {
+    type Value = DynValue;
+
+    fn name(&self) -> &str {
+        &self.engine
+    }
+
+    fn sizes(&self) -> &ModelSizes {
+        &self.sizes
+    }
+
+    fn empty_cache(&self, rows: usize) -> Result<Vec<DynValue>, EngineError> {
         let shape = [rows, self.sizes.n_head, 0, self.sizes.n_embd / self.sizes.n_head];
         let empty = || Tensor::<f32>::new(self.session.allocator(), shape).map(Tensor::into_dyn);
         (0..2 * self.sizes.n_layer)
@@ -97,8 +91,7 @@ impl OrtSession {
             .collect()
     }
 
-    /// Runs the model over new tokens after a cache.
-    pub(super) fn run(&mut self, step: &Step<'_>, past: &[DynValue]) -> Result<StepOutput, EngineError> {
+    fn run(&mut self, step: &Step<'_>, past: &[DynValue]) -> Result<StepOutput<DynValue>, EngineError> {
         let mut inputs = self.cache_inputs(past);
         let ids =
             [("input_ids", step.tokens), ("position_ids", step.positions), ("attention_mask", step.mask)];
@@ -125,27 +118,13 @@ impl OrtSession {
             outputs.remove(&name).ok_or_else(|| failed(format!("there is no output `{name}`")))
         };
         let logits = take("logits".into())?;
-        let mut present = Vec::with_capacity(2 * self.sizes.n_layer);
-        for layer in 0..self.sizes.n_layer {
-            for part in ["key", "value"] {
-                present.push(take(format!("present.{layer}.{part}"))?);
-            }
-        }
-        Ok(StepOutput { logits, present })
+        let present = (0..2 * self.sizes.n_layer).map(|index| take(cache_name("present", index)));
+        Ok(StepOutput { logits, present: present.collect::<Result<_, _>>()? })
     }
 
-    fn cache_inputs<'v>(&self, past: &'v [DynValue]) -> Vec<(Cow<'static, str>, SessionInputValue<'v>)> {
-        let name = |index: usize| {
-            let part = if index.is_multiple_of(2) { "key" } else { "value" };
-            Cow::Owned(format!("past_key_values.{}.{part}", index / 2))
-        };
-        past.iter().enumerate().map(|(index, value)| (name(index), value.into())).collect()
-    }
-
-    /// The logits of the wanted slots of a step, `[rows, slots, vocabulary]`.
-    pub(super) fn logits<'o>(
+    fn logits<'o>(
         &self,
-        output: &'o StepOutput,
+        output: &'o StepOutput<DynValue>,
         step: &Step<'_>,
     ) -> Result<Cow<'o, [f32]>, EngineError> {
         let (shape, values) =
@@ -163,12 +142,7 @@ impl OrtSession {
         if is_cut || step.wanted == Wanted::All {
             return Ok(Cow::Borrowed(values));
         }
-        let row = values.len() / step.rows.max(1);
-        Ok(values.chunks_exact(row).flat_map(|row| &row[row.len() - vocabulary..]).copied().collect())
-    }
-
-    fn failed(&self, action: &'static str, error: ort::Error) -> EngineError {
-        EngineError::Failed { engine: self.engine.clone(), action, reason: error.to_string() }
+        Ok(Cow::Owned(last_slots(values, step.rows, vocabulary)))
     }
 }
 
