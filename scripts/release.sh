@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes a release archive: the stripped binary, README, CHANGELOG, the licence, and the licence texts of every crate that is
-# linked in. Prints its name and checksum.
+# Makes a release archive: the stripped binary, README, CHANGELOG, manual pages, completions for shells, the licence, and the
+# licence texts of every crate that is linked in. Prints its name and checksum.
 #
 #     scripts/release.sh [DIRECTORY]     default: target/dist
 set -euo pipefail
@@ -19,6 +19,12 @@ trap 'rm -rf "$staging"' EXIT
 mkdir -p "$staging/$name"
 cp README.md CHANGELOG.md LICENSE "$staging/$name/"
 strip -o "$staging/$name/gptjc" "${CARGO_TARGET_DIR:-target}/release/gptjc"
+
+"$staging/$name/gptjc" man "$staging/$name/man" >/dev/null
+mkdir "$staging/$name/completions"
+for shell in bash zsh fish; do
+  "$staging/$name/gptjc" completions "$shell" >"$staging/$name/completions/gptjc.$shell"
+done
 
 size=$(stat -c %s "$staging/$name/gptjc")
 [[ $size -le $limit ]] || { printf 'release: the binary has %s bytes, more than %s\n' "$size" "$limit" >&2; exit 1; }

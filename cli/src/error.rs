@@ -7,7 +7,7 @@ use miette::Diagnostic;
 use std::error::Error;
 use std::fmt::{self, Write};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// An error of a library. It is printed, never looked into, so its type does not matter here.
 pub(crate) type Cause = Box<dyn Error + Send + Sync>;
@@ -17,6 +17,7 @@ pub(crate) type Cause = Box<dyn Error + Send + Sync>;
 pub(crate) enum CliError {
     /// A file cannot be read.
     #[error("cannot read `{}`", path.display())]
+    #[diagnostic(help("{}", unread(path, source.kind())))]
     Read {
         path: PathBuf,
         #[source]
@@ -38,6 +39,16 @@ pub(crate) enum CliError {
         path: PathBuf,
         #[source]
         source: Cause,
+    },
+    /// The file of a plan cannot be read.
+    #[error("cannot read the plan `{}`", path.display())]
+    #[diagnostic(help(
+        "give the file that `gptjc compile --model MODEL -o FILE` has written; `train` compiles by itself without --plan"
+    ))]
+    PlanFile {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
     },
     /// A plan that cannot be used.
     #[error("cannot use the plan `{}`", path.display())]
@@ -138,6 +149,7 @@ pub(crate) enum CliError {
     Dataset(#[source] Cause),
     /// Rows of text that cannot be read.
     #[error("cannot read the rows of `{}`", path.display())]
+    #[diagnostic(help("{}", unread_rows(path)))]
     Rows {
         path: PathBuf,
         #[source]
@@ -204,6 +216,7 @@ pub(crate) enum CliError {
     Bench(#[source] Cause),
     /// A directory without a run.
     #[error("cannot report on the run")]
+    #[diagnostic(help("give the --output-dir of `gptjc train` or `gptjc finetune`"))]
     Report(#[source] Cause),
     /// A checkpoint that is not made.
     #[error("cannot make the checkpoint")]
@@ -240,6 +253,40 @@ pub(crate) enum CliError {
     /// A file cannot be written.
     #[error(transparent)]
     File(#[from] FileError),
+}
+
+/// What to do about a file that cannot be read.
+fn unread(path: &Path, why: io::ErrorKind) -> String {
+    match why {
+        io::ErrorKind::NotFound if path.file_name().is_some_and(|name| name == "config.json") => {
+            "a model's directory has config.json beside its weights and its tokenizer: give that directory"
+                .to_owned()
+        }
+        io::ErrorKind::NotFound => not_there(),
+        io::ErrorKind::PermissionDenied => "you may not read it: see its permissions with `ls -l`".to_owned(),
+        io::ErrorKind::IsADirectory => "it is a directory: name a file in it".to_owned(),
+        _ => "see whether the disk is well, and whether another program can read it".to_owned(),
+    }
+}
+
+/// What to do about rows that cannot be read.
+fn unread_rows(path: &Path) -> String {
+    match (path.exists(), path.is_dir()) {
+        (false, _) => not_there(),
+        (_, true) => {
+            "it is a directory: name a file in it, or give a dataset's directory with --data-dir".to_owned()
+        }
+        _ => {
+            "`gptjc data --help` and docs/data.md say which files are read and what their rows are".to_owned()
+        }
+    }
+}
+
+fn not_there() -> String {
+    match std::env::current_dir() {
+        Ok(here) => format!("check the path: it is looked for from `{}`", here.display()),
+        Err(_) => "check the path".to_owned(),
+    }
 }
 
 /// `error: …`, one line for each cause that says something new, and what to do.
@@ -285,7 +332,12 @@ mod tests {
     fn message_causes_and_help_are_said_once() {
         let source = io::Error::new(io::ErrorKind::NotFound, "no such file");
         let text = report(&CliError::Read { path: "a.plan".into(), source });
-        assert_eq!(text, "error: cannot read `a.plan`\n  caused by: no such file\n");
+        assert!(
+            text.starts_with(
+                "error: cannot read `a.plan`\n  caused by: no such file\n  help: check the path"
+            ),
+            "{text}"
+        );
         let text = report(&CliError::Plan { path: "a.plan".into(), source: ArtifactError::Magic.into() });
         assert!(
             text.starts_with("error: cannot use the plan `a.plan`\n  caused by: this is not a gptjc plan"),

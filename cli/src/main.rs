@@ -13,33 +13,23 @@ mod error;
 mod flags;
 mod html;
 mod inspect;
+mod invocation;
 mod numbers;
 mod report;
 mod settings;
 mod signals;
 
-use clap::Parser;
 use console::Console;
-use error::CliError;
-use flags::{Cli, Command};
 use gptjc_runtime::data::table::panics_are_errors;
+use invocation::Invocation;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     quiet_expected_panics();
-    let typed = argv::normalise(std::env::args_os());
-    let mut cli = Cli::try_parse_from(typed.arguments).unwrap_or_else(|error| error.exit());
-    let console = Console::new(cli.log_level);
-    for warning in &typed.warnings {
-        console.warn(warning);
-    }
-    if cli.command.runs_kernels() {
-        commands::self_test::ensure(console);
-    }
-    let result =
-        settings::resolve_hub_names(&mut cli.command, console).and_then(|()| run(&cli.command, console));
-    match result {
-        Ok(code) => code,
+    let invocation = Invocation::parse(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    let console = Console::new(invocation.log_level());
+    match invocation.run(console) {
+        Ok(outcome) => outcome.code(),
         Err(error) => {
             console::error(&error::report(&error));
             ExitCode::FAILURE
@@ -55,25 +45,4 @@ fn quiet_expected_panics() {
             print(panic);
         }
     }));
-}
-
-fn run(command: &Command, console: Console) -> Result<ExitCode, CliError> {
-    let done = |()| ExitCode::SUCCESS;
-    match command {
-        Command::Compile(command) => commands::compile::run(command, console).map(done),
-        Command::Train(command) => commands::train::run(&command.job, command.plan.as_deref(), console),
-        Command::Finetune(command) => commands::train::run(&command.job, None, console),
-        Command::Data(command) => commands::data::survey::run(command, console).map(done),
-        Command::Export(command) => commands::export::run(command, console).map(done),
-        Command::Merge(command) => commands::merge::run(command, console).map(done),
-        Command::Inspect(command) => commands::inspect::run(command, console).map(done),
-        Command::Report(command) => commands::report::run(command, console).map(done),
-        Command::Validate(command) => commands::validate::run(command, console).map(done),
-        Command::Generate(command) => commands::generate::run(command, console).map(done),
-        Command::Convert(command) => commands::convert::run(command, console).map(done),
-        Command::Synth(command) => commands::synth::run(command, console).map(done),
-        Command::SynthData(command) => commands::synth_data::run(command, console).map(done),
-        Command::Bench(command) => commands::bench::run(command, console).map(done),
-        Command::Doctor(command) => commands::doctor::run(command, console).map(done),
-    }
 }

@@ -75,6 +75,8 @@ pub struct Memory {
     pub available: Option<u64>,
     /// The smallest limit of the control groups that this process is in.
     pub cgroup_limit: Option<u64>,
+    /// When the kernel gives transparent huge pages: `always`, `madvise` or `never`.
+    pub huge_pages: Option<String>,
 }
 
 /// A cache of the first core.
@@ -185,7 +187,14 @@ fn memory(files: &SystemFiles) -> Memory {
         total: kilobytes("MemTotal"),
         available: kilobytes("MemAvailable"),
         cgroup_limit: cgroup_memory_limit(files),
+        huge_pages: chosen(&read(&files.sys.join("kernel/mm/transparent_hugepage/enabled"))),
     }
+}
+
+/// The word in brackets of a line of choices, such as `always [madvise] never`.
+fn chosen(choices: &str) -> Option<String> {
+    let (_, rest) = choices.split_once('[')?;
+    rest.split_once(']').map(|(chosen, _)| chosen.to_owned())
 }
 
 /// The smallest memory limit of this process's control group and of those around it.

@@ -30,6 +30,7 @@ fn a_machine_is_described() {
         ("sys/devices/system/cpu/cpu0/cache/index1/level", "1\n"),
         ("sys/devices/system/cpu/cpu0/cache/index1/type", "Data\n"),
         ("sys/devices/system/cpu/cpu0/cache/index1/size", "48K\n"),
+        ("sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n"),
     ]);
     let found = diagnose(&files);
     assert_eq!(found.cpu.model.as_deref(), Some("Some CPU"));
@@ -39,7 +40,8 @@ fn a_machine_is_described() {
     assert_eq!(cores.affinity.as_deref(), Some("0-2"));
     assert_eq!((cores.hardware_threads, cores.physical, cores.sockets), (3, Some(2), Some(2)));
     assert_eq!(cores.numa_nodes, Some(2));
-    let memory = Memory { total: Some(2 << 20), available: Some(1 << 20), cgroup_limit: None };
+    let huge_pages = Some("madvise".to_owned());
+    let memory = Memory { total: Some(2 << 20), available: Some(1 << 20), cgroup_limit: None, huge_pages };
     assert_eq!(found.memory, memory);
     assert_eq!(found.caches, [Cache { level: 1, kind: "Data".into(), size: "48K".into() }]);
     assert!(found.topology.threads() > 0);

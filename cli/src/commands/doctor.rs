@@ -1,5 +1,6 @@
 //! `gptjc doctor`: what this machine has, what it lacks, and what to do about it.
 
+use super::large_model::{self, LargeModel};
 use super::self_test;
 use super::variants::{Variant, variants};
 use crate::console::Console;
@@ -28,6 +29,7 @@ pub(crate) fn run(command: &DoctorCommand, console: Console) -> Result<(), CliEr
         machine,
         disks: disks(),
         library: load(&Surroundings::of_process()).map(|runtime| runtime.path),
+        large_model: LargeModel::predict(),
     };
     if command.json {
         return console.json(&page.json());
@@ -39,6 +41,7 @@ pub(crate) fn run(command: &DoctorCommand, console: Console) -> Result<(), CliEr
     Ok(())
 }
 
+/// Fetches ONNX Runtime into the cache, unless it is there.
 fn fetch_library(console: Console) -> Result<(), CliError> {
     let cache = cache_folder().ok_or_else(|| CliError::Usage {
         what: "there is no cache directory: neither XDG_CACHE_HOME nor HOME is an absolute path".to_owned(),
@@ -72,6 +75,8 @@ struct Page {
     variants: Vec<Variant>,
     disks: Vec<Disk>,
     library: Result<PathBuf, LibraryError>,
+    /// What GPT-J-6B would take; or why it cannot be trained here.
+    large_model: Result<LargeModel, CliError>,
 }
 
 /// `value`, or that it is not known.
@@ -97,6 +102,10 @@ impl Page {
                 Ok(path) => json!({"found": path}),
                 Err(error) => json!({"found": null, "error": error.to_string(), "tried": tried(error)}),
             },
+            "gpt_j_6b": match &self.large_model {
+                Ok(predicted) => json!({"predicted": predicted}),
+                Err(error) => json!({"predicted": null, "error": large_model::why_not(error)}),
+            },
         })
     }
 
@@ -107,6 +116,18 @@ impl Page {
             let Disk { purpose, path, free } = disk;
             writeln!(out, "disk          {} free at `{}` ({purpose})", known_bytes(*free), path.display())?;
         }
+        self.write_library(out)?;
+        match &self.large_model {
+            Ok(predicted) => {
+                writeln!(out, "GPT-J-6B      {}", predicted.to_string().replace('\n', "\n              "))
+            }
+            Err(error) => {
+                writeln!(out, "GPT-J-6B      cannot be trained here: {}", large_model::why_not(error))
+            }
+        }
+    }
+
+    fn write_library(&self, out: &mut String) -> fmt::Result {
         match &self.library {
             Ok(path) => writeln!(out, "ONNX Runtime  {}", path.display()),
             Err(error) => {
@@ -167,7 +188,21 @@ impl Page {
             None => "no control group limit".to_owned(),
         };
         let (total, available) = (known_bytes(memory.total), known_bytes(memory.available));
-        writeln!(out, "memory        {total}, {available} available, {limit}")
+        writeln!(out, "memory        {total}, {available} available, {limit}")?;
+        match &memory.huge_pages {
+            Some(mode) => writeln!(out, "huge pages    {mode}{}", huge_pages_advice(mode)),
+            None => writeln!(out, "huge pages    the kernel has no transparent ones"),
+        }
+    }
+}
+
+/// What to do about a mode of transparent huge pages, if anything.
+fn huge_pages_advice(mode: &str) -> &'static str {
+    match mode {
+        "never" => {
+            ": weights and temporaries get small pages; `madvise` in /sys/kernel/mm/transparent_hugepage/enabled is faster"
+        }
+        _ => ", which is used for weights and temporaries",
     }
 }
 

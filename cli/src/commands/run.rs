@@ -1,5 +1,6 @@
 //! A run of a trainer: where it begins, where its checkpoints go, what stops it.
 
+use super::Outcome;
 use super::progress::Progress;
 use crate::console::Console;
 use crate::error::CliError;
@@ -14,11 +15,7 @@ use gptjc_runtime::train::{
     Evaluator, Finished, Job, RunState, Stopped, TRAINER_STATE_FILE, TrainError, Trainer, evaluate, train,
 };
 use std::path::Path;
-use std::process::ExitCode;
 use std::time::Instant;
-
-/// Exit code of a run that a signal stopped and that can be resumed: EX_TEMPFAIL of sysexits.h, "try again later".
-const STOPPED: u8 = 75;
 
 /// What a run goes on from, found and proved whole before anything else is done.
 pub(crate) fn find(
@@ -61,7 +58,7 @@ struct Observers<'a> {
 
 impl Run<'_> {
     /// Trains from `saved` on, or anew, and writes what was trained.
-    pub(crate) fn go(mut self, saved: Option<Saved>) -> Result<ExitCode, CliError> {
+    pub(crate) fn go(mut self, saved: Option<Saved>) -> Result<Outcome, CliError> {
         let options = CheckpointOptions {
             directory: self.output_dir.to_owned(),
             total_limit: self.flags.save_total_limit.map(|limit| limit as usize),
@@ -99,19 +96,19 @@ impl Run<'_> {
         finished: Finished,
         checkpoints: &Checkpoints,
         observers: &mut Observers<'_>,
-    ) -> Result<ExitCode, CliError> {
+    ) -> Result<Outcome, CliError> {
         let Finished { state, stopped } = finished;
         if stopped == Some(Stopped::ByFlag) {
             self.console.warn(&format!(
                 "stopped after step {} of {}; go on with the same command and --resume-from-checkpoint",
                 state.trainer.global_step, state.trainer.max_steps
             ));
-            return Ok(ExitCode::from(STOPPED));
+            return Ok(Outcome::Stopped);
         }
         self.finish(state, checkpoints, observers)?;
         let early = stopped == Some(Stopped::Early);
         observers.records.finish(if early { RunStatus::StoppedEarly } else { RunStatus::Finished });
-        Ok(ExitCode::SUCCESS)
+        Ok(Outcome::Done)
     }
 
     fn resume(&mut self, saved: Saved, checkpoints: &mut Checkpoints) -> Result<RunState, CliError> {

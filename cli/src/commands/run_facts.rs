@@ -19,7 +19,7 @@ pub(crate) fn facts(
     threads: usize,
 ) -> RunFacts {
     RunFacts {
-        command: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
+        command: job.typed.clone(),
         gptjc: env!("CARGO_PKG_VERSION").to_owned(),
         plan_format: FORMAT_VERSION,
         machine: machine_facts(plan, threads),

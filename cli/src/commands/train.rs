@@ -4,7 +4,7 @@ use super::data::{TextPath, TrainSource, WindowShape};
 use super::model::load_adapter;
 use super::run::{Run, failed};
 use super::weights::{self, Needed};
-use super::{compile, data, evaluation, output, run, run_facts};
+use super::{Outcome, compile, data, evaluation, output, run, run_facts};
 use crate::console::Console;
 use crate::error::CliError;
 use crate::flags::{CompileFlags, JobFlags};
@@ -16,11 +16,10 @@ use gptjc_runtime::machine;
 use gptjc_runtime::topology::{Pretended, Topology};
 use gptjc_runtime::train::{Evaluator, Start, TrainOptions, Trainer};
 use std::path::Path;
-use std::process::ExitCode;
 use std::sync::Arc;
 
 /// Runs the command, with the plan in the file `plan` or with one that it compiles.
-pub(crate) fn run(job: &JobFlags, plan: Option<&Path>, console: Console) -> Result<ExitCode, CliError> {
+pub(crate) fn run(job: &JobFlags, plan: Option<&Path>, console: Console) -> Result<Outcome, CliError> {
     let verdicts = job.reference.verdicts()?;
     verdicts.notes.iter().for_each(|note| console.note(note));
     verdicts.warnings.iter().for_each(|warning| console.warn(warning));

@@ -7,11 +7,13 @@
 mod bench;
 pub(crate) mod checkpoint;
 pub(crate) mod compile;
+mod completions;
 mod convert;
 mod data;
 mod engine;
 pub(crate) mod evaluation;
 mod export;
+pub(crate) mod help;
 pub(crate) mod inspect;
 mod logging;
 pub(crate) mod reference;
@@ -25,6 +27,7 @@ mod when;
 pub(crate) use bench::{BenchCommand, BenchWhat, KernelsFlags, MachineFlags, MeasureFlags, StepFlags};
 pub(crate) use checkpoint::CheckpointFlags;
 pub(crate) use compile::{CompileFlags, LoraFlags, ModelFlags, WindowFlags};
+pub(crate) use completions::{CompletionsCommand, ManCommand};
 pub(crate) use convert::ConvertCommand;
 pub(crate) use data::{DataCommand, DataFlags};
 pub(crate) use engine::{DoctorCommand, EngineFlags, EngineName, GenerateCommand, ValidateCommand};
@@ -85,7 +88,7 @@ impl LogLevel {
     }
 }
 
-/// The commands.
+/// The commands; [`help`] says under which task each is listed, and has examples.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Make a plan from a model's config, adapters, window length, machine and memory budget; reads no weights
@@ -96,28 +99,33 @@ pub(crate) enum Command {
     Finetune(Box<FinetuneCommand>),
     /// Show what becomes of data, without training: rows, lengths, windows, labels, examples
     Data(Box<DataCommand>),
-    /// Write the model, with its adapter merged into it, as an ONNX directory
-    Export(Box<ExportCommand>),
-    /// Merge an adapter into its model: a Hugging Face directory, and what merging and rounding changed
-    Merge(Box<MergeCommand>),
-    /// Show what a plan holds and why: graphs, steps, memory, costs, passes, time; as text, DOT, JSON or a web page
-    Inspect(InspectCommand),
-    /// Show what runs left: curves, evaluations, time, memory, command and machine, as one web page
-    Report(ReportCommand),
     /// Ask a model about MNLI rows, under ONNX Runtime or compiled, and report its accuracy
     Validate(Box<ValidateCommand>),
     /// Continue prompts greedily, under ONNX Runtime or compiled
     Generate(Box<GenerateCommand>),
+    /// Write the model, with its adapter merged into it, as an ONNX directory
+    Export(Box<ExportCommand>),
+    /// Merge an adapter into its model: a Hugging Face directory, and what merging and rounding changed
+    Merge(Box<MergeCommand>),
     /// Convert a model to the layout that kernels read (bf16 safetensors), and show what rounding cost
     Convert(ConvertCommand),
+    /// Show what a plan holds and why: graphs, steps, memory, costs, passes, time; as text, DOT, JSON or a web page
+    Inspect(InspectCommand),
+    /// Show what runs left: curves, evaluations, time, memory, command and machine, as one web page
+    Report(ReportCommand),
+    /// Show what this machine has and lacks, and fetch ONNX Runtime
+    Doctor(DoctorCommand),
+    /// Measure this machine, kernels, or training steps
+    Bench(BenchCommand),
     /// Write a random checkpoint of any size, for measuring and testing
     Synth(SynthCommand),
     /// Write MNLI-like rows of a made-up world, with proved labels, and text and a tokenizer to pretrain a small model
     SynthData(SynthDataCommand),
-    /// Measure this machine, kernels, or training steps
-    Bench(BenchCommand),
-    /// Show what this machine has and lacks, and fetch ONNX Runtime
-    Doctor(DoctorCommand),
+    /// Print the script that completes command lines in a shell
+    Completions(CompletionsCommand),
+    /// Write manual pages
+    #[command(hide = true)]
+    Man(ManCommand),
 }
 
 impl Command {
@@ -129,6 +137,16 @@ impl Command {
             Self::Export(command) => command.check.check_file.is_some(),
             Self::Data(_) | Self::Inspect(_) | Self::Report(_) => false,
             Self::Convert(_) | Self::Synth(_) | Self::SynthData(_) | Self::Doctor(_) => false,
+            Self::Completions(_) | Self::Man(_) => false,
+        }
+    }
+
+    /// Keeps the words of the command line, if the command records them.
+    pub(crate) fn remember(&mut self, typed: Vec<String>) {
+        match self {
+            Self::Train(command) => command.job.typed = typed,
+            Self::Finetune(command) => command.job.typed = typed,
+            _ => {}
         }
     }
 }
@@ -182,6 +200,9 @@ pub(crate) struct JobFlags {
     pub(crate) output: OutputFlags,
     #[command(flatten)]
     pub(crate) reference: ReferenceFlags,
+    /// The words of the command line, for the record of the run.
+    #[arg(skip)]
+    pub(crate) typed: Vec<String>,
 }
 
 #[cfg(test)]

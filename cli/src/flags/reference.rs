@@ -3,7 +3,7 @@
 //!
 //! A value either holds anyway, which is worth a note; or something else happens instead, which is worth a warning; or
 //! it is refused. None is passed over in silence. The flags that people give are here and in the help; the others are in
-//! the files of `reference/` by what they are about, and in the README's table only, which is made of all of them.
+//! the files of `reference/` by what they are about, and in the table of docs/flags.md only, which is made of all of them.
 //! Does not: list flags that gptjc has itself; they are in the other files of this folder.
 
 mod data;

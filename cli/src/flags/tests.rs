@@ -182,7 +182,7 @@ fn what_is_no_value_is_refused() {
 
 /// The help of a command, as on a terminal of 110 columns.
 fn help(command: &str) -> String {
-    let mut cli = Cli::command().term_width(110);
+    let mut cli = help::command().term_width(110);
     cli.build();
     let command = if command.is_empty() { Some(&mut cli) } else { cli.find_subcommand_mut(command) };
     command.unwrap().render_help().to_string()

@@ -39,6 +39,6 @@ pub(crate) fn read_plan_options(path: &Path) -> Result<CompileOptions, CliError>
 }
 
 fn decode_file<T>(path: &Path, decode: fn(&[u8]) -> Result<T, ArtifactError>) -> Result<T, CliError> {
-    let bytes = std::fs::read(path).map_err(|source| CliError::Read { path: path.to_owned(), source })?;
+    let bytes = std::fs::read(path).map_err(|source| CliError::PlanFile { path: path.to_owned(), source })?;
     decode(&bytes).map_err(|source| CliError::Plan { path: path.to_owned(), source: source.into() })
 }

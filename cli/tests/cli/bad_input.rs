@@ -16,7 +16,8 @@ fn refusal(model: &Path, more: &str, paths: &[(&str, &Path)]) -> String {
     let out = directory.path().join("out");
     let mut all = vec![("model", model), ("tokens", tokens.as_path()), ("out", out.as_path())];
     all.extend(paths);
-    let line = format!("train --model {{model}} --precision f32 --output-dir {{out}} {more}");
+    let precision = if more.contains("--precision") { "" } else { "--precision f32 " };
+    let line = format!("train --model {{model}} {precision}--output-dir {{out}} {more}");
     let message = gptjc(&line, &all).error();
     assert!(!out.join("adapter_model.safetensors").exists(), "nothing is written: {message}");
     message
@@ -288,4 +289,61 @@ fn command_lines_that_cannot_be_read_have_exit_code_2() {
     let run = gptjc("train --model a --packng pad", &[]);
     assert_eq!(run.code, Some(2));
     expect(&run.err, &["unexpected argument '--packng'", "a similar argument exists: '--packing'"]);
+}
+
+/// What somebody types wrong in the first minutes, and what the message must say to do about it.
+#[test]
+fn first_errors_give_the_next_step() {
+    let directory = TempDir::new().unwrap();
+    let (model, empty) = (golden("plain/model"), directory.path().join("empty"));
+    fs::create_dir(&empty).unwrap();
+    let (none, rows) = (directory.path().join("none"), directory.path().join("rows.jsonl"));
+    fs::write(&rows, r#"{"premise": "It rains.", "hypothesis": "It is wet.", "label": 0}"#).unwrap();
+    let here = directory.path();
+    let paths =
+        [("model", model.as_path()), ("empty", &empty), ("none", &none), ("rows", &rows), ("in", here)];
+    let cases: [(&str, &[&str]); 10] = [
+        ("compile --model {empty} -o {in}/a.plan", &["config.json", "give that directory"]),
+        (
+            "train --model {model} --train-file {none} --output-dir {in}/o",
+            &["none", "check the path: it is looked for from"],
+        ),
+        (
+            "train --model {model} --train-file {empty} --output-dir {in}/o",
+            &["it is a directory", "--data-dir"],
+        ),
+        ("inspect {none}", &["cannot read the plan", "gptjc compile --model MODEL -o FILE"]),
+        ("inspect {model}/config.json", &["not a gptjc plan", "write one with `gptjc compile`"]),
+        ("report {empty}", &["there is nothing of a run", "give the --output-dir of `gptjc train`"]),
+        ("validate --onnx {empty} --validation-file {rows}", &["as `gptjc export` writes it"]),
+        (
+            "export --model {model} --adapter {none} -o {in}/onnx",
+            &["an adapter is a directory with adapter_config.json"],
+        ),
+        ("synth --config {none} -o {in}/z", &["none", "check the path: it is looked for from"]),
+        ("compile --model {model} -o {none}/a.plan", &["create the directory it is in"]),
+    ];
+    for (line, parts) in cases {
+        expect(&gptjc(line, &paths).error(), parts);
+    }
+    for made in ["a.plan", "onnx", "z", "o/adapter_model.safetensors"] {
+        assert!(!here.join(made).exists(), "{made} is half written");
+    }
+}
+
+#[test]
+fn a_plan_for_another_machine_says_how_to_have_one_for_this() {
+    let directory = TempDir::new().unwrap();
+    let (model, plan) = (golden("plain/model"), directory.path().join("other.plan"));
+    let target = directory.path().join("other.toml");
+    fs::write(&target, "isa = \"amx\"\ncores_per_socket = 4\n").unwrap();
+    let paths = [("model", model.as_path()), ("plan", &plan), ("target", &target)];
+    let line = "compile --model {model} --target {target} --max-seq-length 16 --per-device-train-batch-size 2 -o {plan}";
+    gptjc(line, &paths).ok();
+    let page: serde_json::Value = serde_json::from_str(&gptjc("doctor --json", &[]).ok().out).unwrap();
+    if page["kernels"].as_array().unwrap().contains(&"amx".into()) {
+        return;
+    }
+    let message = refusal_on_tokens(&model, "--precision bf16 --plan {plan}", &[("plan", &plan)]);
+    expect(&message, &["needs amx, which this CPU lacks", "gptjc compile --from OLD.plan -o NEW.plan"]);
 }

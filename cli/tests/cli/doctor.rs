@@ -8,12 +8,35 @@ use tempfile::TempDir;
 #[test]
 fn the_machine_is_described() {
     let text = gptjc("doctor", &[]).ok().out;
-    for part in
-        ["CPU  ", "cores  ", "threads  ", "caches  ", "memory  ", "kernels  ", "disk  ", "ONNX Runtime  "]
+    for part in [
+        "CPU  ",
+        "cores  ",
+        "threads  ",
+        "caches  ",
+        "memory  ",
+        "huge pages  ",
+        "kernels  ",
+        "disk  ",
+        "ONNX Runtime  ",
+    ] {
+        assert!(text.contains(part), "expected `{part}` in: {text}");
+    }
+    for part in ["GPT-J-6B  ", "a step of 8 windows of 512 tokens", "predicted by the compiler's cost model"]
     {
         assert!(text.contains(part), "expected `{part}` in: {text}");
     }
     let page: Value = serde_json::from_str(&gptjc("doctor --json", &[]).ok().out).unwrap();
+    let predicted = &page["gpt_j_6b"]["predicted"];
+    assert_eq!(
+        (predicted["windows"].as_u64(), predicted["epochs"].as_f64()),
+        (Some(5000), Some(3.0)),
+        "{page}"
+    );
+    assert!(
+        predicted["job_seconds"].as_f64().unwrap()
+            > 1875.0 * 0.9 * predicted["step_seconds"].as_f64().unwrap(),
+        "{page}"
+    );
     assert!(page["cores"]["usable"].as_u64().unwrap() > 0, "{page}");
     assert!(page["threads"].as_u64().unwrap() > 0, "{page}");
     assert!(!page["topology"]["cores"].as_array().unwrap().is_empty(), "{page}");

@@ -7,6 +7,7 @@ mod bench;
 mod commands;
 mod common;
 mod compare;
+mod completions;
 mod data;
 mod doctor;
 mod evaluation;

@@ -1,4 +1,4 @@
-//! The README's table of the reference workflow's flags is made of the code; here it is held against it.
+//! The table of the reference workflow's flags in docs/flags.md is made of the code; here it is held against it.
 //!
 //! `GPTJC_BLESS=1 cargo test -p gptjc readme` writes the table anew.
 
@@ -168,18 +168,18 @@ fn said(row: &Row) -> [String; 2] {
 }
 
 #[test]
-fn readme_lists_every_flag_of_the_reference() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
-    let readme = std::fs::read_to_string(&path).unwrap();
-    let (before, rest) = readme.split_once(BEGIN).expect("the README has the beginning of the table");
-    let (found, after) = rest.split_once(END).expect("the README has the end of the table");
+fn the_document_lists_every_flag_of_the_reference() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/flags.md");
+    let document = std::fs::read_to_string(&path).unwrap();
+    let (before, rest) = document.split_once(BEGIN).expect("docs/flags.md has the beginning of the table");
+    let (found, after) = rest.split_once(END).expect("docs/flags.md has the end of the table");
     let expected = table();
     if std::env::var_os("GPTJC_BLESS").is_some_and(|value| value == "1") {
         std::fs::write(&path, [before, BEGIN, &expected, END, after].concat()).unwrap();
     } else {
         assert!(
             found == expected,
-            "GPTJC_BLESS=1 cargo test -p gptjc readme writes the README's table anew:\n{expected}"
+            "GPTJC_BLESS=1 cargo test -p gptjc readme writes the table anew:\n{expected}"
         );
     }
 }
