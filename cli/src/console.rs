@@ -12,17 +12,27 @@ use std::io::{self, Write};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Console {
     level: LogLevel,
+    /// Whether only the gist is shown.
+    is_calm: bool,
 }
 
 impl Console {
     /// A console that shows what `level` asks for.
     pub(crate) fn new(level: LogLevel) -> Self {
-        Self { level }
+        Self { level, is_calm: false }
+    }
+
+    /// A console for a command among others: of results only the first paragraph, indented, and no notes.
+    pub(crate) fn calm(self) -> Self {
+        Self { is_calm: true, ..self }
     }
 
     /// A line of what the command was asked for.
     pub(crate) fn line(self, text: &str) {
-        write_all(io::stdout().lock(), text);
+        match self.is_calm {
+            true => write_all(io::stdout().lock(), &gist(text)),
+            false => write_all(io::stdout().lock(), text),
+        }
     }
 
     /// A result as indented JSON.
@@ -34,7 +44,7 @@ impl Console {
 
     /// Something that holds and is worth knowing.
     pub(crate) fn note(self, text: &str) {
-        if self.level.shows_notes() {
+        if self.level.shows_notes() && !self.is_calm {
             write_all(io::stderr().lock(), &format!("note: {text}"));
         }
     }
@@ -45,6 +55,12 @@ impl Console {
             write_all(io::stderr().lock(), &format!("warning: {text}"));
         }
     }
+}
+
+/// The first paragraph of `text`, indented.
+fn gist(text: &str) -> String {
+    let lines = text.trim_start_matches('\n').lines().take_while(|line| !line.is_empty());
+    lines.map(|line| format!("  {line}\n")).collect()
 }
 
 /// An error with its causes and what to do; whatever the log level.
@@ -59,4 +75,16 @@ fn write_all(mut stream: impl Write, text: &str) {
         false => stream.write_all(b"\n"),
     });
     let _ = stream.flush();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::gist;
+
+    #[test]
+    fn the_gist_is_the_first_paragraph() {
+        assert_eq!(gist("accuracy 1\nrows 2\n\ntable\n"), "  accuracy 1\n  rows 2\n");
+        assert_eq!(gist("\nlast"), "  last\n");
+        assert_eq!(gist(""), "");
+    }
 }

@@ -233,6 +233,9 @@ pub(crate) enum CliError {
     /// ONNX Runtime cannot be had.
     #[error("cannot fetch ONNX Runtime")]
     Fetch(#[source] Cause),
+    /// A line of the demo that the program does not take.
+    #[error("the demo's own command line cannot be run; please report this")]
+    DemoLine(#[source] Cause),
     /// Rows that get no answer.
     #[error("cannot validate on `{}`", path.display())]
     Validate {

@@ -17,8 +17,6 @@ pub struct CorpusRequest {
     pub train_rows: usize,
     /// Rows of each of the two validation splits.
     pub validation_rows: usize,
-    /// Lines of `words.jsonl`.
-    pub words: usize,
     /// Lines of `notes.jsonl`.
     pub notes: usize,
     /// Lines of `exercises.jsonl`.
@@ -63,7 +61,6 @@ pub fn write_corpus(request: &CorpusRequest, directory: &Path) -> Result<(), Cor
     }
     for lesson in Lesson::ALL {
         let count = match lesson {
-            Lesson::Words => request.words,
             Lesson::Notes => request.notes,
             Lesson::Sentences => request.exercises,
         };

@@ -1,25 +1,25 @@
 //! Reading exercises: a claim, facts, and the question what becomes of the claim.
 //!
-//! An exercise is a prompt and its completion, `true`, `open` or `false`. Those of a first file have single words in place
-//! of sentences, for what words mean is learnt much faster there; those of a second have sentences, and some words lest
-//! they be forgotten. All people, words and sentence forms occur, and neither the prompt of the task nor its labels do.
+//! An exercise is a prompt and its completion, in one of many [`crate::frames`]. Those of a first file have single words
+//! in place of sentences, for what words mean and who is meant is learnt much faster there; those of a second have
+//! sentences, and some words lest they be forgotten. All people, words and sentence forms occur, and neither the prompt
+//! of the task nor its labels do.
 //!
 //! The same claims stand in [`crate::text`], where every token is learnt and answers are one token in forty. Exercises
 //! put the answer alone into the loss: the random choice of what is claimed and said is noise that drowns it.
 
 use crate::Label;
 use crate::dice::Dice;
+use crate::frames::Frame;
 use crate::lexicon::Lexicon;
 use crate::pairs::{Maker, Pair, Scope};
 use crate::rows::written;
 use serde::Serialize;
 
-/// What most exercises of a file are about; the others are of the files before, lest those be forgotten.
+/// What most exercises of a file are made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lesson {
-    /// Two words, of which one says something about the other.
-    Words,
-    /// Notes of words and people: who is meant counts too.
+    /// Notes: single words for what is known and claimed of whom, and some words of nobody.
     Notes,
     /// Sentences.
     Sentences,
@@ -27,12 +27,11 @@ pub enum Lesson {
 
 impl Lesson {
     /// All of them, in the order in which they are best learnt.
-    pub const ALL: [Self; 3] = [Self::Words, Self::Notes, Self::Sentences];
+    pub const ALL: [Self; 2] = [Self::Notes, Self::Sentences];
 
     /// Name of the file.
     pub const fn file_name(self) -> &'static str {
         match self {
-            Self::Words => "words.jsonl",
             Self::Notes => "notes.jsonl",
             Self::Sentences => "exercises.jsonl",
         }
@@ -41,7 +40,6 @@ impl Lesson {
     /// Weights of words, notes and sentences.
     const fn mixture(self) -> [usize; 3] {
         match self {
-            Self::Words => [1, 0, 0],
             Self::Notes => [1, 4, 0],
             Self::Sentences => [1, 2, 7],
         }
@@ -51,7 +49,6 @@ impl Lesson {
     const fn stream(self) -> u64 {
         match self {
             Self::Sentences => 5,
-            Self::Words => 6,
             Self::Notes => 7,
         }
     }
@@ -59,8 +56,6 @@ impl Lesson {
 
 /// Weights of 0, 1 and 2 facts beside the one that matters: fewer than in rows, for what is easy is learnt first.
 const SURROUNDINGS: [usize; 3] = [5, 3, 2];
-/// Answers in the order of [`Label::ALL`], each with the blank that its token begins with.
-const ANSWERS: [&str; 3] = [" true", " open", " false"];
 
 /// A line of the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -81,12 +76,13 @@ pub fn exercises(lesson: Lesson, count: usize, seed: u64) -> Vec<Exercise> {
 
 fn exercise(maker: &Maker<'_>, lesson: Lesson, answer: usize, dice: &mut Dice) -> Exercise {
     let label = Label::ALL[answer];
-    let (facts, claim) = match Lesson::ALL[dice.weighted(&lesson.mixture())] {
-        Lesson::Words => words(maker, label, dice),
-        Lesson::Notes => notes(maker, &maker.pair(label, &SURROUNDINGS, dice)),
-        Lesson::Sentences => written(maker, &maker.pair(label, &SURROUNDINGS, dice), dice),
+    let (facts, claim) = match dice.weighted(&lesson.mixture()) {
+        0 => words(maker, label, dice),
+        1 => notes(maker, &maker.pair(label, &SURROUNDINGS, dice)),
+        _ => written(maker, &maker.pair(label, &SURROUNDINGS, dice), dice),
     };
-    Exercise { prompt: format!("claim: {claim} facts: {facts} verdict:"), completion: ANSWERS[answer] }
+    let frame = Frame::any(dice);
+    Exercise { prompt: frame.prompt(&claim, &facts), completion: frame.answers[answer] }
 }
 
 /// What is known and what is claimed, in telegraphic style.
@@ -108,13 +104,17 @@ fn words(maker: &Maker<'_>, label: Label, dice: &mut Dice) -> (String, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frames::QUESTIONS;
 
     #[test]
     fn answers_are_balanced_and_labels_do_not_occur() {
         for lesson in Lesson::ALL {
             let exercises = exercises(lesson, 3000, 9);
-            for answer in ANSWERS {
-                assert_eq!(exercises.iter().filter(|exercise| exercise.completion == answer).count(), 1000);
+            for class in 0..3 {
+                let is_of_class = |exercise: &&Exercise| {
+                    QUESTIONS.iter().any(|(_, answers)| answers[class] == exercise.completion)
+                };
+                assert_eq!(exercises.iter().filter(is_of_class).count(), 1000);
             }
             for exercise in &exercises {
                 for word in Label::ALL.map(Label::word).into_iter().chain(["premise", "hypothesis", "target"])

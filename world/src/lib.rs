@@ -5,7 +5,8 @@
 //! `docs/world.md` says what is in it and why.
 //!
 //! In the order in which things are made: [`lexicon`] has words and their meanings, [`statement`] says one of them of
-//! somebody in one of the [`forms`], [`pairs`] puts statements together by rules, [`judge`] proves what follows from them.
+//! somebody in one of the [`forms`], [`pairs`] puts statements together by rules, [`judge`] proves what follows from them;
+//! [`frames`] ask for it.
 //!
 //! [`corpus`] writes it all.
 //!
@@ -16,6 +17,7 @@ pub mod corpus;
 pub mod dice;
 pub mod exercises;
 pub mod forms;
+pub mod frames;
 pub mod judge;
 pub mod lexicon;
 pub mod pairs;

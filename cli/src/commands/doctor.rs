@@ -42,7 +42,7 @@ pub(crate) fn run(command: &DoctorCommand, console: Console) -> Result<(), CliEr
 }
 
 /// Fetches ONNX Runtime into the cache, unless it is there.
-fn fetch_library(console: Console) -> Result<(), CliError> {
+pub(super) fn fetch_library(console: Console) -> Result<(), CliError> {
     let cache = cache_folder().ok_or_else(|| CliError::Usage {
         what: "there is no cache directory: neither XDG_CACHE_HOME nor HOME is an absolute path".to_owned(),
         advice: "set XDG_CACHE_HOME".to_owned(),

@@ -7,6 +7,7 @@ mod compile;
 mod completions;
 mod convert;
 mod data;
+mod demo;
 mod doctor;
 mod engine;
 mod evaluation;
@@ -33,6 +34,7 @@ mod weights;
 use crate::console::Console;
 use crate::error::CliError;
 use crate::flags::Command;
+use gptjc_runtime::validate::report::Report;
 use std::process::ExitCode;
 
 /// Exit code of a run that a signal stopped and that can be resumed: EX_TEMPFAIL of sysexits.h, "try again later".
@@ -43,6 +45,8 @@ const STOPPED: u8 = 75;
 pub(crate) enum Outcome {
     /// All is done.
     Done,
+    /// All is done, and a model has answered rows.
+    Answered(Box<Report>),
     /// A signal stopped it, and it can go on from where it was.
     Stopped,
 }
@@ -51,7 +55,7 @@ impl Outcome {
     /// The exit code.
     pub(crate) fn code(&self) -> ExitCode {
         match self {
-            Self::Done => ExitCode::SUCCESS,
+            Self::Done | Self::Answered(_) => ExitCode::SUCCESS,
             Self::Stopped => ExitCode::from(STOPPED),
         }
     }
@@ -61,6 +65,7 @@ impl Outcome {
 pub(crate) fn dispatch(command: &Command, console: Console) -> Result<Outcome, CliError> {
     let done = |()| Outcome::Done;
     match command {
+        Command::Demo(command) => demo::run(command, console),
         Command::Compile(command) => compile::run(command, console).map(done),
         Command::Train(command) => train::run(&command.job, command.plan.as_deref(), console),
         Command::Finetune(command) => train::run(&command.job, None, console),
@@ -69,7 +74,9 @@ pub(crate) fn dispatch(command: &Command, console: Console) -> Result<Outcome, C
         Command::Merge(command) => merge::run(command, console).map(done),
         Command::Inspect(command) => inspect::run(command, console).map(done),
         Command::Report(command) => report::run(command, console).map(done),
-        Command::Validate(command) => validate::run(command, console).map(done),
+        Command::Validate(command) => {
+            validate::run(command, console).map(|report| Outcome::Answered(Box::new(report)))
+        }
         Command::Generate(command) => generate::run(command, console).map(done),
         Command::Convert(command) => convert::run(command, console).map(done),
         Command::Synth(command) => synth::run(command, console).map(done),

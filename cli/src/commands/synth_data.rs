@@ -19,7 +19,6 @@ pub(crate) fn run(command: &SynthDataCommand, console: Console) -> Result<(), Cl
     let request = CorpusRequest {
         train_rows: command.train_rows,
         validation_rows: command.validation_rows,
-        words: command.words,
         notes: command.notes,
         exercises: command.exercises,
         documents: command.documents,
@@ -34,7 +33,7 @@ pub(crate) fn run(command: &SynthDataCommand, console: Console) -> Result<(), Cl
         command.train_rows,
         command.validation_rows,
         command.documents,
-        command.words + command.notes + command.exercises
+        command.notes + command.exercises
     ));
     Ok(())
 }

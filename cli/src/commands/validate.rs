@@ -18,8 +18,8 @@ use serde::Serialize;
 use std::io::IsTerminal;
 use std::path::Path;
 
-/// Runs the command.
-pub(crate) fn run(command: &ValidateCommand, console: Console) -> Result<(), CliError> {
+/// Runs the command, and returns what it has found.
+pub(crate) fn run(command: &ValidateCommand, console: Console) -> Result<Report, CliError> {
     let path = &command.validation_file;
     let rows = read_rows(path, command.max_eval_samples, console)?;
     if let Some(path) = &command.predictions {
@@ -56,12 +56,13 @@ pub(crate) fn run(command: &ValidateCommand, console: Console) -> Result<(), Cli
             (report, predictions, None)
         }
     };
-    print(&Printed { report, comparison }, command.json, console)?;
+    let printed = Printed { report, comparison };
+    print(&printed, command.json, console)?;
     if let Some(path) = &command.predictions {
         write_predictions(path, &predictions)?;
         console.note(&format!("wrote {} answers to {}", predictions.len(), path.display()));
     }
-    Ok(())
+    Ok(printed.report)
 }
 
 /// Asks one engine.

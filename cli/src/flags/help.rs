@@ -13,7 +13,7 @@ const INDENT: usize = 14;
 
 /// Commands by task, in the order of help.
 const TASKS: [(&str, &[&str]); 6] = [
-    ("First steps", &["doctor"]),
+    ("First steps", &["demo", "doctor"]),
     ("Train", &["compile", "train", "finetune", "data"]),
     ("Look into plans and runs", &["inspect", "report"]),
     ("Ask a model", &["validate", "generate"]),
@@ -22,7 +22,11 @@ const TASKS: [(&str, &[&str]); 6] = [
 ];
 
 /// Examples of each command: what is done, and the line.
-const EXAMPLES: [(&str, &[(&str, &str)]); 16] = [
+const EXAMPLES: [(&str, &[(&str, &str)]); 17] = [
+    (
+        "demo",
+        &[("all of it, in a minute or two", "gptjc demo"), ("only whether it works", "gptjc demo --quick")],
+    ),
     (
         "doctor",
         &[

@@ -10,6 +10,7 @@ pub(crate) mod compile;
 mod completions;
 mod convert;
 mod data;
+mod demo;
 mod engine;
 pub(crate) mod evaluation;
 mod export;
@@ -30,6 +31,7 @@ pub(crate) use compile::{CompileFlags, LoraFlags, ModelFlags, WindowFlags};
 pub(crate) use completions::{CompletionsCommand, ManCommand};
 pub(crate) use convert::ConvertCommand;
 pub(crate) use data::{DataCommand, DataFlags};
+pub(crate) use demo::DemoCommand;
 pub(crate) use engine::{DoctorCommand, EngineFlags, EngineName, GenerateCommand, ValidateCommand};
 pub(crate) use evaluation::EvaluationFlags;
 pub(crate) use export::{CheckFlags, ExportCommand, MadeDirectory, MergeCommand};
@@ -91,6 +93,8 @@ impl LogLevel {
 /// The commands; [`help`] says under which task each is listed, and has examples.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Compile, train, export, validate and report, on a small model and data that come with gptjc
+    Demo(DemoCommand),
     /// Make a plan from a model's config, adapters, window length, machine and memory budget; reads no weights
     Compile(Box<CompileCommand>),
     /// Run a plan on training data, and write the adapter and trainer_state.json
@@ -137,7 +141,8 @@ impl Command {
             Self::Export(command) => command.check.check_file.is_some(),
             Self::Data(_) | Self::Inspect(_) | Self::Report(_) => false,
             Self::Convert(_) | Self::Synth(_) | Self::SynthData(_) | Self::Doctor(_) => false,
-            Self::Completions(_) | Self::Man(_) => false,
+            // Each of the demo's commands sees to it.
+            Self::Demo(_) | Self::Completions(_) | Self::Man(_) => false,
         }
     }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 pub(crate) struct SynthDataCommand {
     /// Directory to make: train.jsonl, validation_matched.jsonl, validation_mismatched.jsonl, text.txt,
-    /// words.jsonl, notes.jsonl, exercises.jsonl, tokenizer.json; it appears whole or not at all
+    /// notes.jsonl, exercises.jsonl, tokenizer.json; it appears whole or not at all
     #[arg(short, long, visible_alias = "output-dir", value_name = "DIR")]
     pub(crate) output: PathBuf,
     /// Rows to fine-tune on
@@ -16,9 +16,6 @@ pub(crate) struct SynthDataCommand {
     /// Rows of each validation split; they show other people, words and sentence forms than the rows to fine-tune on
     #[arg(long, value_name = "N", default_value_t = 2_000)]
     pub(crate) validation_rows: usize,
-    /// Exercises about two words (prompts and completions), of about 11 tokens
-    #[arg(long, value_name = "N", default_value_t = 60_000)]
-    pub(crate) words: usize,
     /// Exercises about notes of words and people, of about 16 tokens
     #[arg(long, value_name = "N", default_value_t = 150_000)]
     pub(crate) notes: usize,

@@ -81,7 +81,7 @@ fn named(command: &mut Command) -> Option<Named<'_>> {
             }),
             BenchWhat::Machine(_) | BenchWhat::Kernels(_) => None,
         },
-        Command::Inspect(_) | Command::Report(_) => None,
+        Command::Inspect(_) | Command::Report(_) | Command::Demo(_) => None,
         Command::Completions(_) | Command::Man(_) => None,
         Command::Synth(_) | Command::SynthData(_) | Command::Doctor(_) => None,
     }

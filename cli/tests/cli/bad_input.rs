@@ -302,7 +302,7 @@ fn first_errors_give_the_next_step() {
     let here = directory.path();
     let paths =
         [("model", model.as_path()), ("empty", &empty), ("none", &none), ("rows", &rows), ("in", here)];
-    let cases: [(&str, &[&str]); 10] = [
+    let cases: [(&str, &[&str]); 11] = [
         ("compile --model {empty} -o {in}/a.plan", &["config.json", "give that directory"]),
         (
             "train --model {model} --train-file {none} --output-dir {in}/o",
@@ -322,6 +322,7 @@ fn first_errors_give_the_next_step() {
         ),
         ("synth --config {none} -o {in}/z", &["none", "check the path: it is looked for from"]),
         ("compile --model {model} -o {none}/a.plan", &["create the directory it is in"]),
+        ("demo --output-dir {in}", &["is not empty", "give another --output-dir"]),
     ];
     for (line, parts) in cases {
         expect(&gptjc(line, &paths).error(), parts);

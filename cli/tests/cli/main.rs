@@ -9,6 +9,7 @@ mod common;
 mod compare;
 mod completions;
 mod data;
+mod demo;
 mod doctor;
 mod evaluation;
 mod export_merge;

@@ -77,6 +77,12 @@ pub fn peak_memory() -> Option<u64> {
     line.split_whitespace().nth(1)?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
+/// Lets [`peak_memory`] count from what is in use now. Where the system does not allow that, the peak stays as it was.
+pub fn reset_peak_memory() {
+    // 5 resets the mark and nothing else (proc_pid_clear_refs(5)).
+    let _ = fs::write("/proc/self/clear_refs", "5");
+}
+
 /// Kinds of kernels, by what they cost: the op of a kernel, and the name of its kind.
 pub fn family(op: &str) -> &'static str {
     match op {
