@@ -21,6 +21,8 @@ pub struct CorpusRequest {
     pub notes: usize,
     /// Lines of `exercises.jsonl`.
     pub exercises: usize,
+    /// Lines of `review.jsonl`.
+    pub review: usize,
     /// Documents of `text.txt`.
     pub documents: usize,
     /// Tokens of the tokenizer at most.
@@ -63,6 +65,7 @@ pub fn write_corpus(request: &CorpusRequest, directory: &Path) -> Result<(), Cor
         let count = match lesson {
             Lesson::Notes => request.notes,
             Lesson::Sentences => request.exercises,
+            Lesson::Review => request.review,
         };
         let exercises = exercises(lesson, count, request.seed);
         write_json_lines(&directory.join(lesson.file_name()), &exercises)?;

@@ -23,25 +23,30 @@ pub enum Lesson {
     Notes,
     /// Sentences.
     Sentences,
+    /// All of that in strange frames, and lists of words of which one is asked for: any word may be an answer, MNLI's
+    /// labels too. A model that has heard eighteen answers for long finds no way any more to say another.
+    Review,
 }
 
 impl Lesson {
     /// All of them, in the order in which they are best learnt.
-    pub const ALL: [Self; 2] = [Self::Notes, Self::Sentences];
+    pub const ALL: [Self; 3] = [Self::Notes, Self::Sentences, Self::Review];
 
     /// Name of the file.
     pub const fn file_name(self) -> &'static str {
         match self {
             Self::Notes => "notes.jsonl",
             Self::Sentences => "exercises.jsonl",
+            Self::Review => "review.jsonl",
         }
     }
 
-    /// Weights of words, notes and sentences.
-    const fn mixture(self) -> [usize; 3] {
+    /// Weights of words, notes, sentences and lists.
+    const fn mixture(self) -> [usize; 4] {
         match self {
-            Self::Notes => [1, 4, 0],
-            Self::Sentences => [1, 2, 7],
+            Self::Notes => [1, 4, 0, 0],
+            Self::Sentences => [1, 2, 7, 0],
+            Self::Review => [1, 2, 7, 3],
         }
     }
 
@@ -50,6 +55,7 @@ impl Lesson {
         match self {
             Self::Sentences => 5,
             Self::Notes => 7,
+            Self::Review => 8,
         }
     }
 }
@@ -57,13 +63,18 @@ impl Lesson {
 /// Weights of 0, 1 and 2 facts beside the one that matters: fewer than in rows, for what is easy is learnt first.
 const SURROUNDINGS: [usize; 3] = [5, 3, 2];
 
+/// Percent of claims of a review that stand in a strange frame.
+const STRANGE: usize = 75;
+/// Words of a list.
+const LISTED: usize = 6;
+
 /// A line of the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Exercise {
     /// What is given.
     pub prompt: String,
     /// What is to be answered.
-    pub completion: &'static str,
+    pub completion: String,
 }
 
 /// `count` exercises of `lesson`, answers as evenly as `count` allows.
@@ -79,16 +90,41 @@ fn exercise(maker: &Maker<'_>, lesson: Lesson, answer: usize, dice: &mut Dice) -
     let (facts, claim) = match dice.weighted(&lesson.mixture()) {
         0 => words(maker, label, dice),
         1 => notes(maker, &maker.pair(label, &SURROUNDINGS, dice)),
-        _ => written(maker, &maker.pair(label, &SURROUNDINGS, dice), dice),
+        2 => written(maker, &maker.pair(label, &SURROUNDINGS, dice), dice),
+        _ => return list(maker.lexicon, dice),
     };
-    let frame = Frame::any(dice);
-    Exercise { prompt: frame.prompt(&claim, &facts), completion: frame.answers[answer] }
+    let frame = match lesson {
+        Lesson::Review if dice.percent(STRANGE) => Frame::strange(maker.lexicon, dice),
+        _ => Frame::any(dice),
+    };
+    Exercise { prompt: frame.prompt(&claim, &facts), completion: frame.answers[answer].to_owned() }
 }
 
 /// What is known and what is claimed, in telegraphic style.
 fn notes(maker: &Maker<'_>, pair: &Pair) -> (String, String) {
     let facts: Vec<String> = pair.premise.iter().map(|said| said.note(maker.lexicon)).collect();
     (facts.join(" "), pair.hypothesis.note(maker.lexicon))
+}
+
+/// Words in random order, and the question which one comes after another.
+fn list(lexicon: &Lexicon, dice: &mut Dice) -> Exercise {
+    let mut words: Vec<&str> = Vec::new();
+    while words.len() < LISTED {
+        let word = match dice.below(3) {
+            0 => Label::ALL[dice.below(Label::ALL.len())].word(),
+            1 => lexicon.people[dice.below(lexicon.people.len())].text,
+            _ => {
+                let of = &lexicon.dimensions[dice.below(lexicon.dimensions.len())].words;
+                &of[dice.below(of.len())].text
+            }
+        };
+        if !word.contains(' ') && !words.contains(&word) {
+            words.push(word);
+        }
+    }
+    let place = dice.below(LISTED - 1);
+    let prompt = format!("words: {}. after {}:", words.join(" "), words[place]);
+    Exercise { prompt, completion: format!(" {}", words[place + 1]) }
 }
 
 /// Two words for the same of somebody, either perhaps denied, of which the first says `label` about the second.
@@ -108,7 +144,7 @@ mod tests {
 
     #[test]
     fn answers_are_balanced_and_labels_do_not_occur() {
-        for lesson in Lesson::ALL {
+        for lesson in [Lesson::Notes, Lesson::Sentences] {
             let exercises = exercises(lesson, 3000, 9);
             for class in 0..3 {
                 let is_of_class = |exercise: &&Exercise| {
@@ -122,6 +158,23 @@ mod tests {
                     assert!(!exercise.prompt.contains(word), "{}", exercise.prompt);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn labels_occur_in_lists_only_and_one_asks_for_a_word_that_is_in_it() {
+        let exercises = exercises(Lesson::Review, 3000, 9);
+        let (lists, claims): (Vec<_>, Vec<_>) =
+            exercises.iter().partition(|exercise| exercise.prompt.starts_with("words:"));
+        assert!(lists.len() > 500 && claims.len() > 2000);
+        for exercise in lists {
+            let (words, asked) = exercise.prompt.split_once(". after ").unwrap();
+            let pair = format!(" {}{}", asked.trim_end_matches(':'), exercise.completion);
+            assert!(words.contains(&pair), "{exercise:?}");
+        }
+        for exercise in claims {
+            let text = format!("{}{}", exercise.prompt, exercise.completion);
+            assert!(!Label::ALL.iter().any(|label| text.contains(label.word())), "{text}");
         }
     }
 

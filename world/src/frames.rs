@@ -4,6 +4,7 @@
 //! more. None has a word of the prompt that rows are fine-tuned with, and no answer is a label.
 
 use crate::dice::Dice;
+use crate::lexicon::Lexicon;
 
 /// What stands before everything, if anything does.
 const OPENERS: [&str; 4] = ["", "task ", "item ", "quick "];
@@ -23,11 +24,11 @@ pub(crate) const QUESTIONS: [(&str, [&str; 3]); 6] = [
 ];
 
 /// A way of asking.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
-    opener: &'static str,
-    claim: &'static str,
-    facts: &'static str,
+    opener: String,
+    claim: String,
+    facts: String,
     question: &'static str,
     /// Answers, in the order of [`crate::Label::ALL`].
     pub answers: [&'static str; 3],
@@ -38,12 +39,24 @@ impl Frame {
     pub fn any(dice: &mut Dice) -> Self {
         let (question, answers) = QUESTIONS[dice.below(QUESTIONS.len())];
         Self {
-            opener: OPENERS[dice.below(OPENERS.len())],
-            claim: CLAIMS[dice.below(CLAIMS.len())],
-            facts: FACTS[dice.below(FACTS.len())],
+            opener: OPENERS[dice.below(OPENERS.len())].to_owned(),
+            claim: CLAIMS[dice.below(CLAIMS.len())].to_owned(),
+            facts: FACTS[dice.below(FACTS.len())].to_owned(),
             question,
             answers,
         }
+    }
+
+    /// A frame in which any word may stand before the claim and before the facts, so that only their order and the colon
+    /// say which is which.
+    pub fn strange(lexicon: &Lexicon, dice: &mut Dice) -> Self {
+        let word = |dice: &mut Dice| {
+            let words = &lexicon.dimensions[dice.below(lexicon.dimensions.len())].words;
+            words[dice.below(words.len())].text.as_str()
+        };
+        let opener = if dice.percent(50) { format!("{} ", word(dice)) } else { String::new() };
+        let (claim, facts) = (format!("{}:", word(dice)), format!("{}:", word(dice)));
+        Self { opener, claim, facts, ..Self::any(dice) }
     }
 
     /// The prompt of a claim and facts.

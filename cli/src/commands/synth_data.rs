@@ -21,6 +21,7 @@ pub(crate) fn run(command: &SynthDataCommand, console: Console) -> Result<(), Cl
         validation_rows: command.validation_rows,
         notes: command.notes,
         exercises: command.exercises,
+        review: command.review,
         documents: command.documents,
         vocab_size: command.vocab_size,
         seed: command.seed,
@@ -33,7 +34,7 @@ pub(crate) fn run(command: &SynthDataCommand, console: Console) -> Result<(), Cl
         command.train_rows,
         command.validation_rows,
         command.documents,
-        command.notes + command.exercises
+        command.notes + command.exercises + command.review
     ));
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 pub(crate) struct SynthDataCommand {
     /// Directory to make: train.jsonl, validation_matched.jsonl, validation_mismatched.jsonl, text.txt,
-    /// notes.jsonl, exercises.jsonl, tokenizer.json; it appears whole or not at all
+    /// notes.jsonl, exercises.jsonl, review.jsonl, tokenizer.json; it appears whole or not at all
     #[arg(short, long, visible_alias = "output-dir", value_name = "DIR")]
     pub(crate) output: PathBuf,
     /// Rows to fine-tune on
@@ -22,6 +22,9 @@ pub(crate) struct SynthDataCommand {
     /// Reading exercises (prompts and completions) about claims and facts, of about 22 tokens
     #[arg(long, value_name = "N", default_value_t = 300_000)]
     pub(crate) exercises: usize,
+    /// Exercises of all kinds, and lists of words of which one is asked for
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    pub(crate) review: usize,
     /// Documents of text without labels, one a line, of about 36 tokens
     #[arg(long, value_name = "N", default_value_t = 60_000)]
     pub(crate) documents: usize,

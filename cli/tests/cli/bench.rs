@@ -59,7 +59,9 @@ fn a_step_is_measured_and_traced() {
     let labelled = page["labelled"].as_u64().unwrap();
     // Segments of 5, 5, 5 and 1 slots: the last slot of each has nothing to predict, and half of the other 36 a label.
     assert!(labelled > 10 && labelled < 26, "{page}");
-    for key in ["tokens_per_second", "work_gflop", "peak_bytes", "loss"] {
+    let numbers =
+        ["tokens_per_second", "work_gflop", "peak_bytes", "loss", "first_seconds", "predicted_seconds"];
+    for key in numbers {
         assert!(page[key].as_f64().unwrap() > 0.0, "{key} of {page}");
     }
     let families = page["families"].as_array().unwrap();
@@ -69,6 +71,21 @@ fn a_step_is_measured_and_traced() {
     let of = |entry: &str| events.iter().filter(|event| event["args"]["entry"] == entry).count();
     assert!(of("micro_step") > 10 && of("apply") > 5, "{} events", events.len());
     assert!(events.iter().all(|event| event["ph"] == "X" && event["dur"].as_f64().unwrap() >= 0.0));
+}
+
+#[test]
+fn fewer_labels_are_expected_to_take_less_time_and_a_profile_can_be_left_out() {
+    let shape =
+        "bench step --layers 1 --width 64 --heads 2 --vocabulary 5000 --sequence 64 --rounds 1 --no-profile";
+    let page = |more: &str| -> Value {
+        serde_json::from_str(&gptjc(&format!("{shape} {more} --json"), &[]).ok().out).unwrap()
+    };
+    let (all, few) = (page("--labelled-share 1"), page("--labelled-share 0.1"));
+    let predicted = |page: &Value| page["predicted_seconds"].as_f64().unwrap();
+    assert!(predicted(&few) < 0.7 * predicted(&all), "{few} {all}");
+    assert!(all["families"].is_null(), "{all}");
+    let said = gptjc(shape, &[]).ok().out;
+    assert!(said.starts_with("predicted: "), "{said}");
 }
 
 #[test]

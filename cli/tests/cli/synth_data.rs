@@ -7,16 +7,17 @@ use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "train.jsonl",
     "validation_matched.jsonl",
     "validation_mismatched.jsonl",
     "text.txt",
     "notes.jsonl",
     "exercises.jsonl",
+    "review.jsonl",
     "tokenizer.json",
 ];
-const LINE: &str = "synth-data --train-rows 60 --validation-rows 30 --documents 3000 --notes 30 --exercises 60 --vocab-size 1152 --seed 5 -o {out}";
+const LINE: &str = "synth-data --train-rows 60 --validation-rows 30 --documents 3000 --notes 30 --exercises 40 --review 20 --vocab-size 1152 --seed 5 -o {out}";
 
 fn make(out: &Path) -> String {
     gptjc(LINE, &[("out", out)]).ok().out
@@ -40,7 +41,7 @@ fn a_seed_gives_the_same_files_which_the_other_commands_read() {
         assert_eq!(read_file(&first.join(name), Purpose::Training).unwrap().rows.len(), rows, "{name}");
     }
     assert_eq!(fs::read_to_string(first.join("text.txt")).unwrap().lines().count(), 3000);
-    for (name, exercises) in [("notes.jsonl", 30), ("exercises.jsonl", 60)] {
+    for (name, exercises) in [("notes.jsonl", 30), ("exercises.jsonl", 40), ("review.jsonl", 20)] {
         assert_eq!(fs::read_to_string(first.join(name)).unwrap().lines().count(), exercises, "{name}");
     }
     let tokenizer = GptJTokenizer::from_dir(&first).unwrap();

@@ -143,6 +143,12 @@ fn case(plan: &Plan, report: &JobReport, share: f64) -> JobCase {
     }
 }
 
+/// Predicted seconds of a full optimizer step with so many of the positions labelled; none for a plan that does not train.
+pub fn step_seconds(plan: &Plan, labelled_share: f64) -> Option<f64> {
+    let job = Job { windows: plan.options.step_windows, epochs: 1.0, labelled_share };
+    of(plan, &job)?.cases.last().map(|case| case.step_seconds)
+}
+
 pub(super) fn of(plan: &Plan, job: &Job) -> Option<JobReport> {
     plan.entry("micro_step")?;
     let options = &plan.options;

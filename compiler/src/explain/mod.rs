@@ -23,7 +23,7 @@ pub use costs::{Cost, Group, GroupCost, KernelCost, Phase};
 pub use entry::{EntryReport, StepRow};
 pub use facts::{LoraFacts, ModelFacts, OptionFacts, PlanFacts, PredictionFacts, TargetFacts};
 pub use graph::{GraphInput, GraphNode, GraphOutput, GraphRole, GraphView, TypedValue};
-pub use job::{Job, JobCase, JobReport};
+pub use job::{Job, JobCase, JobReport, step_seconds};
 pub use loads::LoadRow;
 pub use memory::{ArenaBuffer, BufferKind, MemoryFacts, MemoryKind, NamedBuffer};
 pub use passes::{Missed, PassRow};

@@ -2,7 +2,7 @@
 
 use super::peak;
 use crate::data::window::Window;
-use crate::executor::StepTiming;
+use crate::executor::{StepTiming, Streamed};
 use crate::isa::peak::Loop;
 use crate::train::{TrainError, Trainer};
 use gptjc_graphs::shape::Extents;
@@ -15,12 +15,16 @@ const PEAK_TIME: Duration = Duration::from_millis(50);
 const LEARNING_RATE: f64 = 1e-4;
 
 /// What rounds of optimizer steps took.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct StepRounds {
     /// Seconds of each step.
     pub seconds: Vec<f64>,
     /// FLOP/s of the peak around each step, if there is a loop to measure it.
     pub peaks: Vec<f64>,
+    /// Seconds of the step before them, which finds pages and caches as they were left.
+    pub first_seconds: f64,
+    /// What the steps read of streamed weights, and how long they waited for it: of all rounds.
+    pub streamed: Streamed,
     /// Loss of the last step.
     pub loss: f32,
 }
@@ -39,8 +43,10 @@ pub fn rounds(
     let windows: Vec<&Window> = windows.iter().collect();
     let threads = trainer.options().threads;
     let measure_peak = || reference.map(|one| peak::measure(one, threads, PEAK_TIME));
+    let begun = Instant::now();
     trainer.step(&windows, LEARNING_RATE)?;
-    let mut found = StepRounds { seconds: Vec::new(), peaks: Vec::new(), loss: 0.0 };
+    let mut found = StepRounds { first_seconds: begun.elapsed().as_secs_f64(), ..StepRounds::default() };
+    let streamed = trainer.executor().streamed();
     let mut before = measure_peak();
     for _ in 0..rounds {
         let begun = Instant::now();
@@ -50,6 +56,9 @@ pub fn rounds(
         found.peaks.extend(before.zip(after).map(|(before, after)| (before + after) / 2.0));
         before = after;
     }
+    let after = trainer.executor().streamed();
+    found.streamed =
+        Streamed { bytes: after.bytes - streamed.bytes, stall: after.stall.saturating_sub(streamed.stall) };
     Ok(found)
 }
 

@@ -2,16 +2,17 @@
 
 use super::model::{self, SyntheticModel};
 use super::step_report::{Profile, StepReport};
-use super::threads;
+use super::{giga, threads};
 use crate::commands::compile;
 use crate::commands::weights::{self, Needed};
 use crate::console::Console;
 use crate::error::CliError;
+use crate::flags::values::human_bytes;
 use crate::flags::{LoraFlags, StepFlags};
 use crate::settings;
-use gptjc_compiler::work;
+use gptjc_compiler::{explain, work};
 use gptjc_graphs::models::gptj::config;
-use gptjc_graphs::plan::{CompileOptions, Isa, ModelConfig, Packing, Plan, Precision};
+use gptjc_graphs::plan::{CompileOptions, Isa, ModelConfig, Packing, Plan, Precision, Target};
 use gptjc_graphs::shape::Extents;
 use gptjc_runtime::bench::isolated::Inputs;
 use gptjc_runtime::bench::trace::chrome_trace;
@@ -44,9 +45,13 @@ pub(crate) fn run(flags: &StepFlags, console: Console) -> Result<(), CliError> {
     };
     let mut trainer = Trainer::new(plan, Arc::new(checkpoint), Start::Fresh, train)
         .map_err(|source| CliError::Train(source.into()))?;
+    if !flags.measure.json {
+        // Written down before anything is measured.
+        console.line(&predicted(trainer.plan(), &windows));
+    }
     let report = measure(flags, &mut trainer, &windows)?;
-    if let Some(file) = &flags.trace {
-        let trace = chrome_trace(&report.profile.spans(trainer.plan()));
+    if let (Some(file), Some(profile)) = (&flags.trace, &report.profile) {
+        let trace = chrome_trace(&profile.spans(trainer.plan()));
         write_bytes(file, trace.to_string().as_bytes())?;
     }
     if flags.measure.json {
@@ -63,30 +68,66 @@ fn measure(flags: &StepFlags, trainer: &mut Trainer, windows: &[Window]) -> Resu
     let rounds = step::rounds(trainer, windows, reference, flags.measure.rounds as usize).map_err(failed)?;
     // Before the profile, whose buffers are none of a training run's.
     let memory = step::peak_memory();
-    let timings = step::profile(trainer, windows).map_err(failed)?;
+    let timings = match flags.no_profile {
+        true => None,
+        false => Some(step::profile(trainer, windows).map_err(failed)?),
+    };
     let plan = trainer.plan();
     let work = step_work(plan, windows);
     let shares: Vec<f64> =
         rounds.seconds.iter().zip(&rounds.peaks).map(|(seconds, peak)| work / seconds / peak).collect();
     let tokens: usize = windows.iter().map(|window| window.tokens.len()).sum();
-    let labelled = windows.iter().flat_map(|window| &window.targets).filter(|target| target.is_some());
+    let rounds_done = rounds.seconds.len().max(1);
     Ok(StepReport {
         isa: isa.name(),
         threads: trainer.options().threads,
         micro_batch: plan.options.micro_batch,
         tokens,
-        labelled: labelled.count(),
+        labelled: labelled(windows),
         seconds: median(&rounds.seconds).unwrap_or_default(),
         rounds: rounds.seconds,
+        first_seconds: rounds.first_seconds,
+        streamed_bytes: rounds.streamed.bytes / rounds_done as u64,
+        waited: rounds.streamed.stall.as_secs_f64() / rounds_done as f64,
         peak: median(&rounds.peaks),
         peak_name: reference.map(gptjc_runtime::isa::peak::Loop::name),
         share_of_peak: median(&shares),
         work,
         loss: rounds.loss,
+        predicted_seconds: predicted_seconds(plan, windows),
+        target_peak: peak_of_target(&plan.options.target, flags.model.precision == Precision::Bf16),
         predicted: plan.prediction,
         memory,
-        profile: Profile::new(plan, timings, micro_batches(plan, windows)),
+        profile: timings.map(|timings| Profile::new(plan, timings, micro_batches(plan, windows))),
     })
+}
+
+fn labelled(windows: &[Window]) -> usize {
+    windows.iter().flat_map(|window| &window.targets).filter(|target| target.is_some()).count()
+}
+
+/// Seconds of a step over `windows` that the compiler expects, with as many labels as they have.
+fn predicted_seconds(plan: &Plan, windows: &[Window]) -> f64 {
+    let tokens: usize = windows.iter().map(|window| window.tokens.len()).sum();
+    let share = labelled(windows) as f64 / tokens.max(1) as f64;
+    explain::step_seconds(plan, share).unwrap_or_default()
+}
+
+/// FLOP/s of all cores that the prediction counts on for products with the model's weights.
+fn peak_of_target(target: &Target, bf16: bool) -> f64 {
+    let target = target.with_guesses();
+    let peak = if bf16 { target.peak_bf16 } else { target.peak_f32 };
+    peak * f64::from(target.cores.min(target.threads))
+}
+
+/// What is expected, in words.
+fn predicted(plan: &Plan, windows: &[Window]) -> String {
+    format!(
+        "predicted: {:.3} s a step at {} GFLOP/s, {} of memory at the peak",
+        predicted_seconds(plan, windows),
+        giga(peak_of_target(&plan.options.target, plan.options.precision() == Precision::Bf16)),
+        human_bytes(plan.prediction.peak_bytes)
+    )
 }
 
 /// Runs of `micro_step` in an optimizer step.

@@ -20,6 +20,11 @@ pub(super) struct StepReport {
     /// Seconds of a step: the median, and every round.
     pub(super) seconds: f64,
     pub(super) rounds: Vec<f64>,
+    /// Seconds of the step before the rounds, with pages and caches as they were.
+    pub(super) first_seconds: f64,
+    /// Bytes of weights that a step reads from disk, and seconds that it waits for them.
+    pub(super) streamed_bytes: u64,
+    pub(super) waited: f64,
     /// FLOP/s of what the step is measured against.
     pub(super) peak: Option<f64>,
     pub(super) peak_name: Option<&'static str>,
@@ -27,10 +32,14 @@ pub(super) struct StepReport {
     /// FLOPs of a step, nothing counted that is only computed again.
     pub(super) work: f64,
     pub(super) loss: f32,
+    /// Seconds that were expected with this share of labels, and the FLOP/s that this counted on.
+    pub(super) predicted_seconds: f64,
+    pub(super) target_peak: f64,
     pub(super) predicted: Prediction,
     /// Bytes of this process at its peak.
     pub(super) memory: Option<u64>,
-    pub(super) profile: Profile,
+    /// Of one micro-batch, unless it was left out.
+    pub(super) profile: Option<Profile>,
 }
 
 /// When each step ran, and how long kernels of a kind took.
@@ -83,6 +92,19 @@ impl Profile {
         self.timings.iter().filter_map(span).collect()
     }
 
+    fn lines(&self) -> Vec<String> {
+        let total = self.total().max(1e-12);
+        let line = |name: &str, seconds: f64| {
+            format!("  {name:<24} {seconds:>9.4} s {:>5.1} %", 100.0 * seconds / total)
+        };
+        let mut lines: Vec<String> =
+            self.families.iter().map(|(name, seconds)| line(name, *seconds)).collect();
+        if self.stalled > 0.0 {
+            lines.push(line("waiting for weights", self.stalled));
+        }
+        lines
+    }
+
     fn total(&self) -> f64 {
         self.families.iter().map(|(_, seconds)| seconds).sum::<f64>() + self.stalled
     }
@@ -99,9 +121,19 @@ impl StepReport {
         self.tokens as f64 / self.seconds.max(1e-9)
     }
 
+    /// The prediction as if it had counted on the peak that was measured. Only where nothing was waited for is all of a
+    /// step bound by the peak.
+    fn predicted_at_peak(&self) -> Option<f64> {
+        self.peak.map(|peak| self.predicted_seconds * self.target_peak / peak)
+    }
+
     /// As JSON.
     pub(super) fn json(&self) -> Value {
-        let family = |(name, seconds): &(&str, f64)| json!({"family": name, "seconds": seconds, "share": seconds / self.profile.total().max(1e-12)});
+        let families = self.profile.as_ref().map(|profile| {
+            let total = profile.total().max(1e-12);
+            let family = |(name, seconds): &(&str, f64)| json!({"family": name, "seconds": seconds, "share": seconds / total});
+            profile.families.iter().map(family).collect::<Vec<_>>()
+        });
         let known = |number: f64| (number > 0.0).then_some(number);
         json!({
             "isa": self.isa, "threads": self.threads, "micro_batch": self.micro_batch,
@@ -113,9 +145,12 @@ impl StepReport {
             "peak": self.peak_name, "peak_gflops": self.peak.map(|peak| peak / 1e9),
             "share_of_peak": self.share_of_peak,
             "loss": self.loss,
-            "families": self.profile.families.iter().map(family).collect::<Vec<_>>(),
-            "waited_for_weights_seconds": self.profile.stalled,
-            "predicted_seconds": known(self.predicted.seconds),
+            "families": families,
+            "first_seconds": self.first_seconds,
+            "streamed_bytes": self.streamed_bytes, "waited_seconds": self.waited,
+            "predicted_seconds": known(self.predicted_seconds),
+            "predicted_at_gflops": known(self.target_peak / 1e9),
+            "predicted_at_measured_peak": known(self.predicted_at_peak().unwrap_or_default()),
             "predicted_peak_bytes": known(self.predicted.peak_bytes as f64),
             "peak_bytes": self.memory,
         })
@@ -143,10 +178,17 @@ impl StepReport {
             }
             _ => format!("{} GFLOP/s", giga(gflops)),
         });
+        lines.push(format!("{:.3} s the first step", self.first_seconds));
+        if self.streamed_bytes > 0 {
+            let bytes = human_bytes(self.streamed_bytes);
+            lines.push(format!("{bytes} of weights read in a step, {:.3} s waited for them", self.waited));
+        }
         let percent = |measured: f64, predicted: f64| 100.0 * (predicted / measured - 1.0);
-        if self.predicted.seconds > 0.0 {
-            let difference = percent(self.seconds, self.predicted.seconds);
-            lines.push(format!("predicted {:.3} s ({difference:+.0} %)", self.predicted.seconds));
+        if self.predicted_seconds > 0.0 {
+            let line = |seconds: f64| format!("{seconds:.3} s ({:+.0} %)", percent(self.seconds, seconds));
+            let scaled =
+                self.predicted_at_peak().map(|seconds| format!("; at this run's peak {}", line(seconds)));
+            lines.push(format!("predicted {}{}", line(self.predicted_seconds), scaled.unwrap_or_default()));
         }
         if let Some(memory) = self.memory {
             let predicted = match self.predicted.peak_bytes {
@@ -158,14 +200,7 @@ impl StepReport {
             };
             lines.push(format!("{} of memory at the peak{predicted}", human_bytes(memory)));
         }
-        let total = self.profile.total().max(1e-12);
-        for (name, seconds) in &self.profile.families {
-            lines.push(format!("  {name:<24} {seconds:>9.4} s {:>5.1} %", 100.0 * seconds / total));
-        }
-        if self.profile.stalled > 0.0 {
-            let (seconds, share) = (self.profile.stalled, 100.0 * self.profile.stalled / total);
-            lines.push(format!("  {:<24} {seconds:>9.4} s {share:>5.1} %", "waiting for weights"));
-        }
+        lines.extend(self.profile.iter().flat_map(Profile::lines));
         lines
     }
 }

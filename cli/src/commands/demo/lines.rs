@@ -35,7 +35,7 @@ impl Line {
     fn template(self) -> &'static str {
         match self {
             Self::SynthData => {
-                "synth-data --train-rows {rows} --validation-rows {asked} --documents 0 --words 0 --exercises 0 -o {data}"
+                "synth-data --train-rows {rows} --validation-rows {asked} --documents 0 --notes 0 --exercises 0 --review 0 -o {data}"
             }
             Self::Compile => {
                 "compile --model {model} --lora-r {rank} --lora-alpha {alpha} --lora-target-modules all-linear \
