@@ -20,6 +20,7 @@ mod model;
 mod output;
 mod progress;
 mod questions;
+mod ranks;
 mod report;
 mod run;
 mod run_facts;
