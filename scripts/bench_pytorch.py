@@ -7,10 +7,12 @@ Makes a virtual environment of its own (--venv) with the versions below. From Py
 libraries, which it does not load without: about 6 GB. Not part of CI. Needs about 12 GB of memory, and a C++ compiler
 for torch.compile.
 
-A step is forward, backward and AdamW of LoRA (r 8 on q, k, v, out; dropout 0.05) on a GPT-J of width 4096 with two
-layers and a vocabulary of 50400: 1 window of 512 tokens, every one with a label. bf16 gets few tokens, because PyTorch
+A step is forward, backward and AdamW of LoRA (r 8 on q, k, v, out; dropout 0.05) on a GPT-J of width 4096 with --layers
+layers (two) and a vocabulary of 50400: 1 window of 512 tokens, every one with a label. bf16 gets few tokens, because PyTorch
 is slow at it where the CPU has no bf16 instructions. Each round runs gptjc and then each of the others once; what is
-compared are medians, and for ratios the median of the rounds' own ratios.
+compared are medians, and for ratios the median of the rounds' own ratios. Given several numbers of layers, seconds of a
+step are fitted by a line, which is read at 28 layers: what the whole GPT-J-6B would take if it fitted. PyTorch's f32 needs
+about 0.8 GB a layer and 4 GB.
 
 `--isa avx2` holds both to AVX2, on a CPU that has more: gptjc by its kernel variant, PyTorch by the switches of its
 libraries. It stands for a CPU without bf16 instructions as far as these switches reach: ATen's and oneDNN's kernels do obey
@@ -33,7 +35,7 @@ TORCH_ISA = {
     "avx512": {"ATEN_CPU_CAPABILITY": "avx512", "ONEDNN_MAX_CPU_ISA": "AVX512_CORE", "MKL_ENABLE_INSTRUCTIONS": "AVX512"},
 }
 HERE = pathlib.Path(__file__).resolve().parent
-WIDTH, LAYERS, HEADS, VOCABULARY = 4096, 2, 16, 50400
+WIDTH, HEADS, VOCABULARY, ALL_LAYERS = 4096, 16, 50400, 28
 SHAPES = {
     "attention projection": (4096, 4096),
     "q, k, v together": (12288, 4096),
@@ -50,6 +52,7 @@ def arguments():
     parser.add_argument("--gptjc", type=pathlib.Path, default=HERE.parent / "target" / "release" / "gptjc")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--layers", type=int, nargs="+", default=[2])
     parser.add_argument("--tokens", type=int, default=512, help="tokens of a window")
     parser.add_argument("--bf16-tokens", type=int, default=64, help="tokens of PyTorch's step in bf16")
     parser.add_argument(
@@ -82,21 +85,21 @@ def gptjc(options, *words):
     return json.loads(done.stdout)
 
 
-def gptjc_step(options, tokens, precision):
-    words = ["step", "--layers", LAYERS, "--width", WIDTH, "--heads", HEADS, "--vocabulary", VOCABULARY, "--sequence", tokens]
+def gptjc_step(options, layers, tokens, precision):
+    words = ["step", "--layers", layers, "--width", WIDTH, "--heads", HEADS, "--vocabulary", VOCABULARY, "--sequence", tokens]
     return gptjc(options, *map(str, words), "--precision", precision, "--rounds", "1")["tokens_per_second"]
 
 
 class TorchStep:
     """An optimizer step of PyTorch + PEFT."""
 
-    def __init__(self, dtype, tokens, compiled=False):
+    def __init__(self, layers, dtype, tokens, compiled=False):
         import torch
         from peft import LoraConfig, get_peft_model
         from transformers import GPTJConfig, GPTJForCausalLM
 
         torch.manual_seed(1)
-        config = GPTJConfig(n_layer=LAYERS, n_embd=WIDTH, n_head=HEADS, rotary_dim=64, vocab_size=VOCABULARY, use_cache=False)
+        config = GPTJConfig(n_layer=layers, n_embd=WIDTH, n_head=HEADS, rotary_dim=64, vocab_size=VOCABULARY, use_cache=False)
         targets = ["q_proj", "k_proj", "v_proj", "out_proj"]
         lora = LoraConfig(r=8, lora_alpha=16, lora_dropout=0.05, target_modules=targets, task_type="CAUSAL_LM")
         self.model = get_peft_model(GPTJForCausalLM(config).to(dtype), lora).train()
@@ -132,25 +135,41 @@ def compare(name, ours, theirs, rounds, unit):
 
 
 def steps(options):
-    import torch
-
     rows = []
-    for kind, dtype, tokens, compiled in [
-        ("eager", torch.float32, options.tokens, False),
-        ("compile", torch.float32, options.tokens, True),
-        ("bf16", torch.bfloat16, options.bf16_tokens, False),
-    ]:
+    kinds = [("eager", options.tokens, False), ("compile", options.tokens, True), ("bf16", options.bf16_tokens, False)]
+    for kind, tokens, compiled in kinds:
         if kind not in options.only:
             continue
-        # gptjc's bf16 plan does the same work as either of theirs, and its f32 plan is beside it.
-        theirs = TorchStep(dtype, tokens, compiled)
-        for precision in ["bf16", "f32"] if kind == "eager" else ["bf16"]:
-            name = f"step 1x{tokens}: gptjc {precision}, PyTorch {kind} {str(dtype).removeprefix('torch.')}"
-            ours = lambda: gptjc_step(options, tokens, precision)
-            rounds = options.rounds if kind != "bf16" else min(options.rounds, 2)
-            rows.append(compare(name, ours, theirs, rounds, "tokens/s"))
-        del theirs
+        # gptjc's bf16 plan does the same work as either of theirs. Its f32 plan is beside it where one model is enough.
+        for precision in ["bf16", "f32"] if kind == "eager" and len(options.layers) == 1 else ["bf16"]:
+            series = [step(options, kind, layers, tokens, compiled, precision) for layers in options.layers]
+            rows += series
+            if len(series) > 1:
+                print_fit(series, tokens)
     return rows
+
+
+def step(options, kind, layers, tokens, compiled, precision):
+    """A step of so many layers in both."""
+    import torch
+
+    dtype = torch.bfloat16 if kind == "bf16" else torch.float32
+    theirs = TorchStep(layers, dtype, tokens, compiled)
+    name = f"step {layers} x 1x{tokens}: gptjc {precision}, PyTorch {kind} {str(dtype).removeprefix('torch.')}"
+    rounds = options.rounds if kind != "bf16" else min(options.rounds, 2)
+    row = compare(name, lambda: gptjc_step(options, layers, tokens, precision), theirs, rounds, "tokens/s")
+    return {**row, "layers": layers}
+
+
+def print_fit(series, tokens):
+    """Seconds of a step as a line over layers (least squares), and what it says of all layers."""
+    layers = [row["layers"] for row in series]
+    whole = {}
+    for who in ["gptjc", "pytorch"]:
+        slope, rest = statistics.linear_regression(layers, [tokens / row[who] for row in series])
+        whole[who] = rest + slope * ALL_LAYERS
+        print(f"  {who}: {rest:.3f} s + {slope:.3f} s a layer; {ALL_LAYERS} layers: {whole[who]:.1f} s, {tokens / whole[who]:.2f} tokens/s")
+    print(f"  ratio at {ALL_LAYERS} layers: {whole['pytorch'] / whole['gptjc']:.2f}", flush=True)
 
 
 def products(options):

@@ -93,7 +93,7 @@ def new_model(options, seed, dropout):
     from transformers import AutoModelForCausalLM
 
     torch.manual_seed(seed)
-    base = AutoModelForCausalLM.from_pretrained(options.model, torch_dtype=torch.float32)
+    base = AutoModelForCausalLM.from_pretrained(options.model, dtype=torch.float32)
     config = LoraConfig(
         r=options.rank,
         lora_alpha=options.alpha,
@@ -122,6 +122,8 @@ def train_pytorch(options, model, data):
         schedule.step()
         optimizer.zero_grad()
         losses.append(loss.item())
+        if step % 100 == 99:
+            print(f"  PyTorch: step {step + 1} of {len(ids)}, loss {mean(losses[-100:]):.4f}", flush=True)
     return losses
 
 

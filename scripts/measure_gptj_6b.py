@@ -35,12 +35,10 @@ def line_of(arguments, flags):
 
 
 def predictions(arguments, names):
-    """Prints what is expected, by running each configuration until it has said so."""
+    """Prints what is expected of each configuration."""
     for name in names:
-        process = subprocess.Popen(line_of(arguments, CONFIGURATIONS[name]), stdout=subprocess.PIPE, text=True)
-        print(f"{name}: {process.stdout.readline().strip()}", flush=True)
-        process.kill()
-        process.wait()
+        line = [*line_of(arguments, CONFIGURATIONS[name]), "--predict-only"]
+        print(f"{name}: {subprocess.run(line, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()}", flush=True)
 
 
 def row(name, found):

@@ -90,6 +90,9 @@ pub(crate) struct StepFlags {
     /// Write the last step as a trace for Chrome (about:tracing) or Perfetto to this file
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) trace: Option<PathBuf>,
+    /// Say what the compiler expects of the step, and take none
+    #[arg(long, conflicts_with_all = ["trace", "json"], help_heading = "Output")]
+    pub(crate) predict_only: bool,
     /// Leave out the time by kind of kernel, which takes another micro-batch
     #[arg(long, conflicts_with = "trace", help_heading = "Output")]
     pub(crate) no_profile: bool,

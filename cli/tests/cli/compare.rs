@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 
+/// Lanes of a head of the tiny model.
+const HEAD_DIM: usize = 4;
+
 fn run(tiny: &TinyModel, line: &str) -> Run {
     let (model, onnx, rows, out) = (tiny.model(), tiny.onnx(), tiny.rows(), tiny.path("out"));
     gptjc(line, &[("model", model.as_path()), ("onnx", &onnx), ("rows", &rows), ("out", &out)])
@@ -124,13 +127,15 @@ fn a_damaged_export_is_found_and_its_node_named() {
     // Lanes 0 and 1 of every head are paired with each other no more.
     let file = tiny.path("out/model.onnx");
     let mut model = fs::read(&file).unwrap();
-    let lanes = |lanes: [i64; 4]| lanes.map(i64::to_le_bytes).concat();
-    let at = (0..model.len()).find(|&at| model[at..].starts_with(&lanes([1, 0, 3, 2]))).unwrap();
-    model[at..at + 16].copy_from_slice(&lanes([0, 1, 3, 2])[..16]);
+    let lane =
+        |one: usize| (0..HEAD_DIM).flat_map(move |at| f32::to_le_bytes(if at == one { 1.0 } else { 0.0 }));
+    let rows = |first: usize, second: usize| -> Vec<u8> { lane(first).chain(lane(second)).collect() };
+    let at = (0..model.len()).find(|&at| model[at..].starts_with(&rows(1, 0))).unwrap();
+    model[at..at + 8 * HEAD_DIM].copy_from_slice(&rows(0, 1));
     fs::write(&file, model).unwrap();
     let text = run(&tiny, line).ok().out;
     assert!(
-        text.contains("first out of bound: `transformer.h.0.attn.q_proj/rotary_swap` (Gather)"),
+        text.contains("first out of bound: `transformer.h.0.attn.q_proj/rotary_swap` (MatMul)"),
         "{text}"
     );
 }

@@ -262,7 +262,7 @@ impl Gptj<'_> {
     /// `[B, S, H, K] -> [B, S, H, K]`: each pair of lanes turned by its slot's position.
     fn rotary(&mut self, name: &str, x: &Value, shared: &Shared) -> Value {
         let straight = self.graph.mul(&format!("{name}/rotary_cos"), x, &shared.cos);
-        let swapped = self.graph.gather(&format!("{name}/rotary_swap"), x, &shared.swap, 3);
+        let swapped = self.graph.matmul(&format!("{name}/rotary_swap"), x, &shared.swap);
         let crossed = self.graph.mul(&format!("{name}/rotary_sin"), &swapped, &shared.sin);
         self.graph.add(&format!("{name}/rotary"), &straight, &crossed)
     }
@@ -322,7 +322,7 @@ impl Gptj<'_> {
         Shared {
             cos: graph.gather("rotary/cos", &cos, position_ids, 0),
             sin: graph.gather("rotary/sin", &sin, position_ids, 0),
-            swap: graph.integers("rotary.swap", &[head_dim], &table.swap),
+            swap: graph.floats("rotary.swap", &[head_dim, head_dim], &table.swap),
             mask,
             heads: graph.integers("shape.heads", &[4], &[0, 0, self.shape.n_head as i64, head_dim as i64]),
             joined: graph.integers("shape.joined", &[3], &[0, 0, self.shape.n_embd as i64]),

@@ -4,14 +4,17 @@
 //! each pair and `sin` is negative on even lanes. Lanes that are not rotated have cosine 1 and sine 0, so that whole
 //! heads go through the same four nodes without being cut apart. All products with 1 and 0 are exact.
 //!
+//! `swap` is a product with a permutation matrix and not a Gather along the last axis, which ONNX Runtime copies value by
+//! value: in a small model that took a quarter of a step. At GPT-J's size the product is under 1 % of the work.
+//!
 //! Does not: depend on the model's weights.
 
-/// `cos` and signed `sin`, `[positions, head_dim]` each, and the lane that `swap` reads for each lane.
+/// `cos` and signed `sin`, `[positions, head_dim]` each, and the matrix of `swap`, `[head_dim, head_dim]`.
 #[derive(Debug, PartialEq)]
 pub(super) struct RotaryTable {
     pub(super) cos: Vec<f32>,
     pub(super) sin: Vec<f32>,
-    pub(super) swap: Vec<i64>,
+    pub(super) swap: Vec<f32>,
 }
 
 impl RotaryTable {
@@ -33,8 +36,11 @@ impl RotaryTable {
                 sin[even + 1] = angle.sin() as f32;
             }
         }
-        let swap =
-            (0..head_dim as i64).map(|lane| if lane < rotary_dim as i64 { lane ^ 1 } else { lane }).collect();
+        let mut swap = vec![0.0; head_dim * head_dim];
+        for lane in 0..head_dim {
+            let read = if lane < rotary_dim { lane ^ 1 } else { lane };
+            swap[read * head_dim + lane] = 1.0;
+        }
         RotaryTable { cos, sin, swap }
     }
 }
@@ -68,6 +74,8 @@ mod tests {
         {
             assert!((found - expected).abs() < 1e-6, "sin of lane {lane}: {found}, expected {expected}");
         }
-        assert_eq!(table.swap, [1, 0, 3, 2, 4, 5]);
+        let product = |lane: usize| (0..6).map(|read| read as f32 * table.swap[read * 6 + lane]).sum::<f32>();
+        assert_eq!([0, 1, 2, 3, 4, 5].map(product), [1.0, 0.0, 3.0, 2.0, 4.0, 5.0]);
+        assert_eq!(table.swap.iter().sum::<f32>(), 6.0);
     }
 }

@@ -31,6 +31,13 @@ pub(crate) fn run(flags: &StepFlags, console: Console) -> Result<(), CliError> {
     let work = &flags.work;
     let segment = work.segment.unwrap_or(work.sequence);
     let windows = model::windows(work.windows, work.sequence, segment, work.labelled_share, model.vocab_size);
+    if !flags.measure.json {
+        // Written down before anything is measured.
+        console.line(&predicted(&plan, &windows));
+    }
+    if flags.predict_only {
+        return Ok(());
+    }
     let synthetic = match &flags.model.model {
         Some(_) => None,
         None => Some(SyntheticModel::new(&model, threads)?),
@@ -45,10 +52,6 @@ pub(crate) fn run(flags: &StepFlags, console: Console) -> Result<(), CliError> {
     };
     let mut trainer = Trainer::new(plan, Arc::new(checkpoint), Start::Fresh, train)
         .map_err(|source| CliError::Train(source.into()))?;
-    if !flags.measure.json {
-        // Written down before anything is measured.
-        console.line(&predicted(trainer.plan(), &windows));
-    }
     let report = measure(flags, &mut trainer, &windows)?;
     if let (Some(file), Some(profile)) = (&flags.trace, &report.profile) {
         let trace = chrome_trace(&profile.spans(trainer.plan()));

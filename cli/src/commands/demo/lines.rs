@@ -101,7 +101,7 @@ impl Names {
         let file = |name: &str| directory.join(name).display().to_string();
         let (rows, asked, duration, log, eval) = match quick {
             true => ("600", "60", "--max-steps 30 --save-strategy no", "10", "15"),
-            false => ("16000", "500", "--max-steps 300 --save-strategy no", "50", "100"),
+            false => ("48000", "2000", "--max-steps 800 --save-strategy no", "100", "400"),
         };
         let numbers = [
             ("rows", rows),
@@ -110,7 +110,7 @@ impl Names {
             ("alpha", "32"),
             ("length", "256"),
             ("batch", "8"),
-            ("rate", "2e-3"),
+            ("rate", "1e-3"),
             ("log", log),
             ("eval", eval),
         ];
