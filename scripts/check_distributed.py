@@ -159,6 +159,14 @@ class Hosts:
 
     def __enter__(self):
         self.remove()
+        try:
+            self.add()
+        except BaseException:
+            self.remove()
+            raise
+        return self
+
+    def add(self):
         for name in self.NAMES:
             ip("netns", "add", name)
         first, second = self.NAMES
@@ -169,7 +177,6 @@ class Hosts:
             ip("-n", name, "link", "set", "gptjc", "up")
             limit = ["tbf", "rate", f"{self.mbit}mbit", "burst", "64kb", "latency", "50ms"]
             run(["ip", "netns", "exec", name, "tc", "qdisc", "add", "dev", "gptjc", "root", *limit])
-        return self
 
     def __exit__(self, *_):
         self.remove()
@@ -181,8 +188,9 @@ class Hosts:
     def agent(self, root):
         """What mpirun in the first namespace calls in the place of ssh."""
         path = root / "agent.sh"
+        # A name of its own makes it another host for gptjc as well, which shares out the memory of each among its ranks.
         path.write_text("#!/bin/sh\n# HOST COMMAND...: runs the command in the other namespace.\nshift\n"
-                        f"exec ip netns exec {self.NAMES[1]} sh -c \"$*\"\n")
+                        f"exec ip netns exec {self.NAMES[1]} unshare --uts sh -c \"hostname {self.NAMES[1]}; $*\"\n")
         path.chmod(0o755)
         return path
 
