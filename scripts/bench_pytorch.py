@@ -140,25 +140,27 @@ def steps(options):
     for kind, tokens, compiled in kinds:
         if kind not in options.only:
             continue
-        # gptjc's bf16 plan does the same work as either of theirs. Its f32 plan is beside it where one model is enough.
-        for precision in ["bf16", "f32"] if kind == "eager" and len(options.layers) == 1 else ["bf16"]:
-            series = [step(options, kind, layers, tokens, compiled, precision) for layers in options.layers]
-            rows += series
-            if len(series) > 1:
-                print_fit(series, tokens)
+        series = [row for layers in options.layers for row in step(options, kind, layers, tokens, compiled)]
+        rows += series
+        if len(options.layers) > 1:
+            print_fit([row for row in series if row["precision"] == "bf16"], tokens)
     return rows
 
 
-def step(options, kind, layers, tokens, compiled, precision):
+def step(options, kind, layers, tokens, compiled):
     """A step of so many layers in both."""
     import torch
 
     dtype = torch.bfloat16 if kind == "bf16" else torch.float32
     theirs = TorchStep(layers, dtype, tokens, compiled)
-    name = f"step {layers} x 1x{tokens}: gptjc {precision}, PyTorch {kind} {str(dtype).removeprefix('torch.')}"
     rounds = options.rounds if kind != "bf16" else min(options.rounds, 2)
-    row = compare(name, lambda: gptjc_step(options, layers, tokens, precision), theirs, rounds, "tokens/s")
-    return {**row, "layers": layers}
+    rows = []
+    # gptjc's bf16 plan does the same work as either of theirs. Its f32 plan is beside it where one model is enough.
+    for precision in ["bf16", "f32"] if kind == "eager" and len(options.layers) == 1 else ["bf16"]:
+        name = f"step {layers} x 1x{tokens}: gptjc {precision}, PyTorch {kind} {str(dtype).removeprefix('torch.')}"
+        row = compare(name, lambda: gptjc_step(options, layers, tokens, precision), theirs, rounds, "tokens/s")
+        rows.append({**row, "layers": layers, "precision": precision})
+    return rows
 
 
 def print_fit(series, tokens):

@@ -71,4 +71,5 @@ def main():
                 out.write(json.dumps({"configuration": name, **found}) + "\n")
 
 
-main()
+if __name__ == "__main__":
+    main()

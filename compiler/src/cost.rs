@@ -127,14 +127,20 @@ impl CostModel {
         &self.target
     }
 
+    /// FLOP/s of all threads in products, of bf16 weights or in f32.
+    pub fn peak(&self, multiplies_bf16: bool) -> f64 {
+        let target = &self.target;
+        let peak = if multiplies_bf16 { target.peak_bf16 } else { target.peak_f32 };
+        peak * f64::from(target.cores.min(target.threads))
+    }
+
     /// Seconds that a node takes at the bounds.
     pub fn seconds(&self, graph: &Graph, node: &Node) -> f64 {
         let target = &self.target;
         let family = family(&node.op);
         let multiplies_bf16 = family == Family::Product
             && node.operands.iter().any(|&operand| graph.ty(operand).dtype == DType::Bf16);
-        let peak = if multiplies_bf16 { target.peak_bf16 } else { target.peak_f32 };
-        let peak = peak * f64::from(target.cores.min(target.threads));
+        let peak = self.peak(multiplies_bf16);
         let rows = node.operands.first().and_then(|&x| graph.ty(x).dims.first()).map_or(1, |dim| dim.bound);
         let compute = graph.node_flops(node) as f64 / (peak * efficiency(family, rows.max(1)));
         let memory = bytes(graph, node) as f64 / target.memory_bandwidth;

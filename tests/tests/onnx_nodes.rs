@@ -48,13 +48,15 @@ fn scale(export: &Exported, name: &str, values: std::ops::Range<usize>) {
 fn swap_a_rotary_pair(export: &Exported) {
     let file = export.directory().join(MODEL_FILE);
     let mut model = fs::read(&file).unwrap();
-    // The matrix begins with the rows of lanes 0 and 1, each with a one where the other lane is.
+    // A row for each lane, with a one at the lane that it goes to: the first four are swapped in pairs.
     let lane =
         |one: usize| (0..HEAD_DIM).flat_map(move |at| f32::to_le_bytes(if at == one { 1.0 } else { 0.0 }));
-    let rows = |first: usize, second: usize| -> Vec<u8> { lane(first).chain(lane(second)).collect() };
-    let table = rows(1, 0);
-    let at = (0..model.len()).find(|&at| model[at..].starts_with(&table)).unwrap();
-    model[at..at + table.len()].copy_from_slice(&rows(0, 1));
+    let matrix =
+        |first: [usize; 4]| -> Vec<u8> { first.into_iter().chain(4..HEAD_DIM).flat_map(lane).collect() };
+    let table = matrix([1, 0, 3, 2]);
+    let places: Vec<usize> = (0..model.len()).filter(|&at| model[at..].starts_with(&table)).collect();
+    let [at] = places.as_slice() else { panic!("{} places", places.len()) };
+    model[*at..at + table.len()].copy_from_slice(&matrix([0, 1, 3, 2]));
     fs::write(file, model).unwrap();
 }
 

@@ -113,10 +113,7 @@ fn list(lexicon: &Lexicon, dice: &mut Dice) -> Exercise {
         let word = match dice.below(3) {
             0 => Label::ALL[dice.below(Label::ALL.len())].word(),
             1 => lexicon.people[dice.below(lexicon.people.len())].text,
-            _ => {
-                let of = &lexicon.dimensions[dice.below(lexicon.dimensions.len())].words;
-                &of[dice.below(of.len())].text
-            }
+            _ => lexicon.any_word(dice),
         };
         if !word.contains(' ') && !words.contains(&word) {
             words.push(word);

@@ -50,12 +50,8 @@ impl Frame {
     /// A frame in which any word may stand before the claim and before the facts, so that only their order and the colon
     /// say which is which.
     pub fn strange(lexicon: &Lexicon, dice: &mut Dice) -> Self {
-        let word = |dice: &mut Dice| {
-            let words = &lexicon.dimensions[dice.below(lexicon.dimensions.len())].words;
-            words[dice.below(words.len())].text.as_str()
-        };
-        let opener = if dice.percent(50) { format!("{} ", word(dice)) } else { String::new() };
-        let (claim, facts) = (format!("{}:", word(dice)), format!("{}:", word(dice)));
+        let opener = if dice.percent(50) { format!("{} ", lexicon.any_word(dice)) } else { String::new() };
+        let (claim, facts) = (format!("{}:", lexicon.any_word(dice)), format!("{}:", lexicon.any_word(dice)));
         Self { opener, claim, facts, ..Self::any(dice) }
     }
 

@@ -86,6 +86,8 @@ fn fewer_labels_are_expected_to_take_less_time_and_a_profile_can_be_left_out() {
     assert!(all["families"].is_null(), "{all}");
     let said = gptjc(shape, &[]).ok().out;
     assert!(said.starts_with("predicted: "), "{said}");
+    let foretold = gptjc(&format!("{shape} --predict-only"), &[]).ok().out;
+    assert_eq!(foretold.trim_end(), said.lines().next().unwrap());
 }
 
 #[test]

@@ -129,9 +129,10 @@ fn a_damaged_export_is_found_and_its_node_named() {
     let mut model = fs::read(&file).unwrap();
     let lane =
         |one: usize| (0..HEAD_DIM).flat_map(move |at| f32::to_le_bytes(if at == one { 1.0 } else { 0.0 }));
-    let rows = |first: usize, second: usize| -> Vec<u8> { lane(first).chain(lane(second)).collect() };
-    let at = (0..model.len()).find(|&at| model[at..].starts_with(&rows(1, 0))).unwrap();
-    model[at..at + 8 * HEAD_DIM].copy_from_slice(&rows(0, 1));
+    let matrix = |lanes: [usize; HEAD_DIM]| -> Vec<u8> { lanes.into_iter().flat_map(lane).collect() };
+    let table = matrix([1, 0, 3, 2]);
+    let at = (0..model.len()).find(|&at| model[at..].starts_with(&table)).unwrap();
+    model[at..at + table.len()].copy_from_slice(&matrix([0, 1, 3, 2]));
     fs::write(&file, model).unwrap();
     let text = run(&tiny, line).ok().out;
     assert!(

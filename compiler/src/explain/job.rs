@@ -7,7 +7,7 @@
 use super::costs::Cost;
 use super::facts::TargetFacts;
 use gptjc_graphs::ops::Op;
-use gptjc_graphs::plan::{EntryPoint, KernelId, Plan, Step};
+use gptjc_graphs::plan::{CompileOptions, EntryPoint, KernelId, Plan, Step};
 use gptjc_graphs::shape::{Extent, TensorType};
 use serde::Serialize;
 
@@ -113,9 +113,20 @@ fn work(plan: &Plan, entry: &EntryPoint, share: f64) -> Work {
     work
 }
 
+/// Of `micro_step` and of `apply`.
+fn works(plan: &Plan, share: f64) -> (Work, Work) {
+    let of = |name: &str| plan.entry(name).map(|entry| work(plan, entry, share)).unwrap_or_default();
+    (of("micro_step"), of("apply"))
+}
+
+/// Seconds of an optimizer step with all of its windows.
+fn full_step(options: &CompileOptions, micro_step: &Work, apply: &Work) -> f64 {
+    let micro_batches = options.step_windows as f64 / options.micro_batch.max(1) as f64;
+    micro_batches * micro_step.seconds + apply.seconds
+}
+
 fn case(plan: &Plan, report: &JobReport, share: f64) -> JobCase {
-    let entry = |name: &str| plan.entry(name).map(|entry| work(plan, entry, share)).unwrap_or_default();
-    let (micro_step, apply) = (entry("micro_step"), entry("apply"));
+    let (micro_step, apply) = works(plan, share);
     let options = &plan.options;
     let slots = (options.micro_batch * options.max_seq_length).max(1) as f64;
     let micro_steps = options.step_windows.div_ceil(options.micro_batch.max(1)) as f64;
@@ -123,8 +134,6 @@ fn case(plan: &Plan, report: &JobReport, share: f64) -> JobCase {
     let micro_batches = report.tokens as f64 / slots;
     let recomputed = plan.prediction.recomputed_flops as f64 / micro_steps.max(1.0);
     let flops_per_token = (micro_step.flops - recomputed) / slots;
-    let full = options.step_windows as f64 / options.micro_batch.max(1) as f64;
-    let step_seconds = full * micro_step.seconds + apply.seconds;
     let seconds = micro_batches * micro_step.seconds + report.optimizer_steps as f64 * apply.seconds;
     let flops = flops_per_token * report.tokens as f64 + report.optimizer_steps as f64 * apply.flops;
     let target = TargetFacts::of(&options.target);
@@ -135,7 +144,7 @@ fn case(plan: &Plan, report: &JobReport, share: f64) -> JobCase {
         attention_flops_per_token: micro_step.attention_flops / slots,
         recomputed_flops_per_token: recomputed / slots,
         flops,
-        step_seconds,
+        step_seconds: full_step(options, &micro_step, &apply),
         tokens_per_second: per_second(report.tokens as f64),
         seconds,
         hours: seconds / 3600.0,
@@ -145,8 +154,9 @@ fn case(plan: &Plan, report: &JobReport, share: f64) -> JobCase {
 
 /// Predicted seconds of a full optimizer step with so many of the positions labelled; none for a plan that does not train.
 pub fn step_seconds(plan: &Plan, labelled_share: f64) -> Option<f64> {
-    let job = Job { windows: plan.options.step_windows, epochs: 1.0, labelled_share };
-    of(plan, &job)?.cases.last().map(|case| case.step_seconds)
+    plan.entry("micro_step")?;
+    let (micro_step, apply) = works(plan, labelled_share);
+    Some(full_step(&plan.options, &micro_step, &apply))
 }
 
 pub(super) fn of(plan: &Plan, job: &Job) -> Option<JobReport> {

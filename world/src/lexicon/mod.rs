@@ -17,6 +17,7 @@ mod traits;
 
 pub use people::{Person, TIMES};
 
+use crate::dice::Dice;
 use std::fmt;
 
 /// Which rows use a word: those to fine-tune on, or those to validate on. Text to pretrain on uses all.
@@ -133,6 +134,12 @@ impl Lexicon {
         dimensions.extend(traits::dimensions());
         dimensions.extend(numbers::dimensions());
         Self { dimensions, people: people::people() }
+    }
+
+    /// Any word: all dimensions are equally likely, and all words of one.
+    pub fn any_word(&self, dice: &mut Dice) -> &str {
+        let words = &self.dimensions[dice.below(self.dimensions.len())].words;
+        &words[dice.below(words.len())].text
     }
 }
 

@@ -34,8 +34,7 @@ pub(super) fn word_list(lexicon: &Lexicon, dice: &mut Dice) -> String {
     let mut words = Vec::new();
     for _ in 0..4 {
         words.push(PROMPT_WORDS[dice.below(PROMPT_WORDS.len())]);
-        let dimension = &lexicon.dimensions[dice.below(lexicon.dimensions.len())];
-        words.push(&dimension.words[dice.below(dimension.words.len())].text);
+        words.push(lexicon.any_word(dice));
         words.push(lexicon.people[dice.below(lexicon.people.len())].text);
     }
     dice.shuffle(&mut words);

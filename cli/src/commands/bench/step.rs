@@ -10,9 +10,10 @@ use crate::error::CliError;
 use crate::flags::values::human_bytes;
 use crate::flags::{LoraFlags, StepFlags};
 use crate::settings;
+use gptjc_compiler::cost::CostModel;
 use gptjc_compiler::{explain, work};
 use gptjc_graphs::models::gptj::config;
-use gptjc_graphs::plan::{CompileOptions, Isa, ModelConfig, Packing, Plan, Precision, Target};
+use gptjc_graphs::plan::{CompileOptions, Isa, ModelConfig, Packing, Plan, Precision};
 use gptjc_graphs::shape::Extents;
 use gptjc_runtime::bench::isolated::Inputs;
 use gptjc_runtime::bench::trace::chrome_trace;
@@ -31,9 +32,10 @@ pub(crate) fn run(flags: &StepFlags, console: Console) -> Result<(), CliError> {
     let work = &flags.work;
     let segment = work.segment.unwrap_or(work.sequence);
     let windows = model::windows(work.windows, work.sequence, segment, work.labelled_share, model.vocab_size);
+    let expected = Expected::of(&plan, &windows);
     if !flags.measure.json {
         // Written down before anything is measured.
-        console.line(&predicted(&plan, &windows));
+        console.line(&expected.line(&plan));
     }
     if flags.predict_only {
         return Ok(());
@@ -52,7 +54,7 @@ pub(crate) fn run(flags: &StepFlags, console: Console) -> Result<(), CliError> {
     };
     let mut trainer = Trainer::new(plan, Arc::new(checkpoint), Start::Fresh, train)
         .map_err(|source| CliError::Train(source.into()))?;
-    let report = measure(flags, &mut trainer, &windows)?;
+    let report = measure(flags, &mut trainer, &windows, expected)?;
     if let (Some(file), Some(profile)) = (&flags.trace, &report.profile) {
         let trace = chrome_trace(&profile.spans(trainer.plan()));
         write_bytes(file, trace.to_string().as_bytes())?;
@@ -64,7 +66,12 @@ pub(crate) fn run(flags: &StepFlags, console: Console) -> Result<(), CliError> {
     Ok(())
 }
 
-fn measure(flags: &StepFlags, trainer: &mut Trainer, windows: &[Window]) -> Result<StepReport, CliError> {
+fn measure(
+    flags: &StepFlags,
+    trainer: &mut Trainer,
+    windows: &[Window],
+    expected: Expected,
+) -> Result<StepReport, CliError> {
     let failed = |source: gptjc_runtime::train::TrainError| CliError::Train(source.into());
     let isa = trainer.plan().options.target.isa.parse().unwrap_or(Isa::Portable);
     let reference = peak::reference(isa, flags.model.precision == Precision::Bf16);
@@ -79,13 +86,12 @@ fn measure(flags: &StepFlags, trainer: &mut Trainer, windows: &[Window]) -> Resu
     let work = step_work(plan, windows);
     let shares: Vec<f64> =
         rounds.seconds.iter().zip(&rounds.peaks).map(|(seconds, peak)| work / seconds / peak).collect();
-    let tokens: usize = windows.iter().map(|window| window.tokens.len()).sum();
     let rounds_done = rounds.seconds.len().max(1);
     Ok(StepReport {
         isa: isa.name(),
         threads: trainer.options().threads,
         micro_batch: plan.options.micro_batch,
-        tokens,
+        tokens: tokens(windows),
         labelled: labelled(windows),
         seconds: median(&rounds.seconds).unwrap_or_default(),
         rounds: rounds.seconds,
@@ -97,8 +103,8 @@ fn measure(flags: &StepFlags, trainer: &mut Trainer, windows: &[Window]) -> Resu
         share_of_peak: median(&shares),
         work,
         loss: rounds.loss,
-        predicted_seconds: predicted_seconds(plan, windows),
-        target_peak: peak_of_target(&plan.options.target, flags.model.precision == Precision::Bf16),
+        predicted_seconds: expected.seconds,
+        target_peak: expected.peak,
         predicted: plan.prediction,
         memory,
         profile: timings.map(|timings| Profile::new(plan, timings, micro_batches(plan, windows))),
@@ -109,28 +115,37 @@ fn labelled(windows: &[Window]) -> usize {
     windows.iter().flat_map(|window| &window.targets).filter(|target| target.is_some()).count()
 }
 
-/// Seconds of a step over `windows` that the compiler expects, with as many labels as they have.
-fn predicted_seconds(plan: &Plan, windows: &[Window]) -> f64 {
-    let tokens: usize = windows.iter().map(|window| window.tokens.len()).sum();
-    let share = labelled(windows) as f64 / tokens.max(1) as f64;
-    explain::step_seconds(plan, share).unwrap_or_default()
+fn tokens(windows: &[Window]) -> usize {
+    windows.iter().map(|window| window.tokens.len()).sum()
 }
 
-/// FLOP/s of all cores that the prediction counts on for products with the model's weights.
-fn peak_of_target(target: &Target, bf16: bool) -> f64 {
-    let target = target.with_guesses();
-    let peak = if bf16 { target.peak_bf16 } else { target.peak_f32 };
-    peak * f64::from(target.cores.min(target.threads))
+/// What the compiler expects of a step over windows with as many labels as they have.
+#[derive(Clone, Copy, Debug)]
+struct Expected {
+    seconds: f64,
+    /// FLOP/s that this counts on for products with the model's weights.
+    peak: f64,
 }
 
-/// What is expected, in words.
-fn predicted(plan: &Plan, windows: &[Window]) -> String {
-    format!(
-        "predicted: {:.3} s a step at {} GFLOP/s, {} of memory at the peak",
-        predicted_seconds(plan, windows),
-        giga(peak_of_target(&plan.options.target, plan.options.precision() == Precision::Bf16)),
-        human_bytes(plan.prediction.peak_bytes)
-    )
+impl Expected {
+    fn of(plan: &Plan, windows: &[Window]) -> Self {
+        let share = labelled(windows) as f64 / tokens(windows).max(1) as f64;
+        let bf16 = plan.options.precision() == Precision::Bf16;
+        Self {
+            seconds: explain::step_seconds(plan, share).unwrap_or_default(),
+            peak: CostModel::new(&plan.options.target).peak(bf16),
+        }
+    }
+
+    /// In words.
+    fn line(&self, plan: &Plan) -> String {
+        format!(
+            "predicted: {:.3} s a step at {} GFLOP/s, {} of memory at the peak",
+            self.seconds,
+            giga(self.peak),
+            human_bytes(plan.prediction.peak_bytes)
+        )
+    }
 }
 
 /// Runs of `micro_step` in an optimizer step.
