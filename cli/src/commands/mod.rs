@@ -20,7 +20,7 @@ mod model;
 mod output;
 mod progress;
 mod questions;
-mod ranks;
+pub(crate) mod ranks;
 mod report;
 mod run;
 mod run_facts;

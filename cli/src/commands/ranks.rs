@@ -12,7 +12,7 @@ use std::io::Read;
 use std::time::Duration;
 
 /// How long a rank that has nothing to say waits for the one that has, before it ends everything.
-const SPEAKING: Duration = Duration::from_secs(5);
+const SPEAKING: Duration = Duration::from_secs(2);
 
 /// The ranks that a launcher has started, or this process alone. None if there is nothing to do: copies that cannot join,
 /// of which the first says so.
@@ -20,6 +20,15 @@ pub(crate) fn join() -> Result<Option<Ranks>, CliError> {
     match launched() {
         None => Ok(Some(Ranks::alone())),
         Some(launched) => joined(&launched),
+    }
+}
+
+/// Ends this process with `code` if it is one of several copies and not the first, which says what all would say: after a
+/// while, because a launcher may end all others with it.
+pub(crate) fn leave_to_the_first(code: i32) {
+    if launched().is_some_and(|launched| launched.rank > 0) {
+        std::thread::sleep(SPEAKING);
+        std::process::exit(code);
     }
 }
 

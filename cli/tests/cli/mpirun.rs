@@ -140,6 +140,14 @@ fn a_rank_with_another_model_or_a_broken_one_is_named() {
 }
 
 #[test]
+fn a_command_line_that_cannot_be_read_is_refused_once() {
+    let output =
+        mpirun().args(["-n", "3", env!("CARGO_BIN_EXE_gptjc"), "train", "--no-such"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), text.matches("error: ").count()), (Some(2), 1), "{text}");
+}
+
+#[test]
 fn a_rank_that_hangs_is_named() {
     let case = Case::new();
     let more = "--rank-timeout 2 --num-train-epochs 2000";

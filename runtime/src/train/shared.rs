@@ -107,7 +107,7 @@ impl Trainer {
         let (rank, count) = (self.ranks.rank(), shares.len());
         let elements = self.level_places(0).iter().map(Place::elements).sum();
         let part = |of: usize| tree::part(elements, of, count);
-        let slice = |of: usize| own.iter().flat_map(|node| bytes(&node[part(of)])).copied().collect();
+        let slice = |of: usize| own.iter().map(|node| bytes(&node[part(of)])).collect::<Vec<_>>().concat();
         let nodes: Vec<Vec<Node>> = shares.iter().map(|share| share.nodes().collect()).collect();
         let incoming: Vec<usize> = nodes.iter().map(|nodes| nodes.len() * part(rank).len() * 4).collect();
         let received = self.ranks.exchange((0..count).map(slice).collect(), &incoming)?;
