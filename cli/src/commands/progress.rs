@@ -252,7 +252,7 @@ mod tests {
         let mut entry = LogEntry { step: 20, epoch: 1.0, ..LogEntry::default() };
         assert_eq!(evaluation_line(&entry), None);
         let metrics = [("eval_loss", 0.5), ("eval_accuracy", 0.8125), ("eval_runtime", 12.34)];
-        entry.other = metrics.map(|(name, value)| (name.to_owned(), value.into())).into();
+        entry.other = metrics.map(|(name, value)| (name.to_owned(), value.into())).into_iter().collect();
         assert_eq!(
             evaluation_line(&entry).unwrap(),
             "step 20  epoch 1.00  eval_loss 0.5000  eval_accuracy 81.25 %  12.3 s"

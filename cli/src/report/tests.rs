@@ -4,8 +4,7 @@ use super::*;
 use gptjc_runtime::record::{
     Answers, EvaluationRecord, MetricsLine, PlanFacts, RunExtent, RunFacts, RunStatus,
 };
-use gptjc_runtime::train::LogEntry;
-use std::collections::BTreeMap;
+use gptjc_runtime::train::{LogEntry, Others};
 use std::path::Path;
 
 fn log() -> Vec<MetricsLine> {
@@ -16,7 +15,7 @@ fn log() -> Vec<MetricsLine> {
         entry.other.insert("tokens_per_second".to_owned(), 900.0.into());
         log.push(line(entry));
         if step.is_multiple_of(5) {
-            let other = BTreeMap::from([("eval_loss".to_owned(), (2.0 / step as f64).into())]);
+            let other = Others::from_iter([("eval_loss".to_owned(), (2.0 / step as f64).into())]);
             log.push(line(LogEntry {
                 step: step * 10,
                 epoch: step as f64 / 10.0,

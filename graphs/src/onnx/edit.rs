@@ -10,6 +10,7 @@ use prost::Message;
 
 use super::CONTRIB_DOMAIN;
 use super::builder::value_info;
+use super::decode::decode;
 use super::operators::{ACCURACY_LEVEL, MATMUL_NBITS};
 use super::proto::{ModelProto, NodeProto, TensorProto, ValueInfoProto};
 use super::reader::ReadError;
@@ -40,7 +41,7 @@ impl EditedModel {
     /// # Errors
     /// [`ReadError`] if the bytes are no model, or one without a graph.
     pub fn decode(bytes: &[u8]) -> Result<Self, ReadError> {
-        let model = ModelProto::decode(bytes)?;
+        let model = decode(bytes)?;
         if model.graph.is_none() {
             return Err(ReadError::NoGraph);
         }

@@ -8,6 +8,7 @@
 //! Does not: read weights, write files, or run a model.
 
 mod builder;
+mod decode;
 mod edit;
 pub mod gptj;
 mod operators;

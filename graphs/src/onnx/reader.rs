@@ -4,10 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use prost::Message;
-
+use super::decode::decode;
 use super::proto::{
-    GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, tensor_proto::DataLocation,
+    GraphProto, NodeProto, TensorProto, ValueInfoProto, tensor_proto::DataLocation,
     tensor_shape_proto::dimension, type_proto,
 };
 use super::recipe::ElementType;
@@ -87,6 +86,29 @@ pub enum ReadError {
     /// The bytes are no `ModelProto`.
     #[error("not an ONNX model: {0}")]
     Decode(#[from] prost::DecodeError),
+    /// The bytes are no messages.
+    #[error("not an ONNX model: at byte {at} expected {expected}")]
+    Malformed {
+        /// Where.
+        at: usize,
+        /// What should stand there.
+        expected: &'static str,
+    },
+    /// Messages that are empty again and again: no exporter writes them.
+    #[error(
+        "not an ONNX model that anybody would export: at byte {at} its {bytes} bytes have come to take {needed} bytes of memory, of at \
+         most {most} for a file of this size"
+    )]
+    Bulky {
+        /// Size of the file.
+        bytes: usize,
+        /// Bytes in memory that such a file may take.
+        most: usize,
+        /// Where they are exceeded.
+        at: usize,
+        /// Bytes in memory until there.
+        needed: usize,
+    },
     /// There is no graph.
     #[error("the ONNX model has no graph")]
     NoGraph,
@@ -110,7 +132,7 @@ impl ModelSummary {
     /// # Errors
     /// [`ReadError`] if the bytes are no model, or an external data entry makes no sense.
     pub fn decode(bytes: &[u8]) -> Result<Self, ReadError> {
-        let model = ModelProto::decode(bytes)?;
+        let model = decode(bytes)?;
         let graph = model.graph.ok_or(ReadError::NoGraph)?;
         let is_initializer = |name: &str| graph.initializer.iter().any(|tensor| tensor.name() == name);
         let inputs = graph.input.iter().filter(|input| !is_initializer(input.name())).map(declared).collect();
@@ -220,7 +242,9 @@ fn byte_length(tensor: &TensorProto) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::onnx::proto::ModelProto;
     use crate::onnx::{Dim, Initializer, ModelBuilder, Recipe, Source};
+    use prost::Message;
 
     fn model() -> Vec<u8> {
         let mut builder = ModelBuilder::new("g");
@@ -277,7 +301,7 @@ mod tests {
 
     #[test]
     fn what_is_no_model_is_refused() {
-        assert!(matches!(ModelSummary::decode(b"no model"), Err(ReadError::Decode(_))));
+        assert!(matches!(ModelSummary::decode(b"no model"), Err(ReadError::Malformed { .. })));
         assert!(matches!(ModelSummary::decode(b""), Err(ReadError::NoGraph)));
     }
 

@@ -416,8 +416,14 @@ impl<'s> Parser<'s> {
     }
 
     fn outputs(&mut self, graph: &mut Graph) -> Result<(), ParseError> {
+        let mut names = HashSet::new();
         while let Token::Text(_) = self.token {
+            let offset = self.offset;
             let name = self.text("an output's name")?;
+            if !names.insert(name.clone()) {
+                let found = format!("a second output \"{name}\"");
+                return Err(self.error(offset, "an output with a name of its own", found));
+            }
             let value = self.value_name("the value of the output")?;
             let value = self.resolve(graph, value)?;
             graph.output(&name, value);

@@ -103,8 +103,11 @@ fn build(name: &str, steps: &[Step]) -> Graph {
                 true
             }
             _ => {
-                graph.output(&step.name, a);
-                true
+                let is_new = graph.outputs().iter().all(|output| output.name != step.name);
+                if is_new {
+                    graph.output(&step.name, a);
+                }
+                is_new
             }
         };
     }

@@ -157,6 +157,7 @@ impl BestModel {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::Others;
     use serde_json::Value;
 
     fn metrics(name: &str, value: f64) -> BTreeMap<String, f64> {
@@ -223,10 +224,10 @@ mod tests {
         let (whole, verdicts) = judged(options(3, 0.0), "eval_loss", &values);
         assert_eq!(verdicts, "bb..b.");
         let mut log = vec![LogEntry::training(10, 0.1, 3.0, 1.0, 1e-4)];
-        let start = BTreeMap::from([("eval_loss".to_owned(), Value::from(0.1))]);
+        let start = Others::from_iter([("eval_loss".to_owned(), Value::from(0.1))]);
         log.push(LogEntry { step: 0, other: start, ..LogEntry::default() });
         for (index, value) in values.iter().enumerate() {
-            let other = BTreeMap::from([("eval_loss".to_owned(), Value::from(*value))]);
+            let other = Others::from_iter([("eval_loss".to_owned(), Value::from(*value))]);
             log.push(LogEntry { step: 10 * (index as u64 + 1), other, ..LogEntry::default() });
         }
         assert_eq!(BestModel::resumed(options(3, 0.0), &log), whole);

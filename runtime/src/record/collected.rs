@@ -122,13 +122,14 @@ fn trainer_state(directory: &Path) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::Others;
 
     fn state(steps: u64) -> TrainerState {
         let mut state = TrainerState::new(20, 1);
         for step in 1..=steps {
             state.log_history.push(LogEntry::training(step, 0.1, 2.0, 1.0, 1e-4));
         }
-        let other = BTreeMap::from([("eval_loss".to_owned(), 1.5.into())]);
+        let other = Others::from_iter([("eval_loss".to_owned(), 1.5.into())]);
         state.log_history.push(LogEntry { step: steps, epoch: 0.1, other, ..LogEntry::default() });
         state
     }

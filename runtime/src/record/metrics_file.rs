@@ -92,15 +92,15 @@ pub fn read_lines(text: &str) -> (Vec<MetricsLine>, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::Others;
     use serde_json::Value;
-    use std::collections::BTreeMap;
 
     fn line(step: u64) -> MetricsLine {
         MetricsLine { time: Some(1.5), entry: LogEntry::training(step, 0.25, 2.5, 1.0, 1e-4) }
     }
 
     fn evaluation(step: u64) -> MetricsLine {
-        let other = BTreeMap::from([("eval_loss".to_owned(), Value::from(0.1 + 0.2))]);
+        let other = Others::from_iter([("eval_loss".to_owned(), Value::from(0.1 + 0.2))]);
         MetricsLine { time: None, entry: LogEntry { step, epoch: 1.0, other, ..LogEntry::default() } }
     }
 

@@ -2,6 +2,7 @@
 
 use super::super::{Collected, MetricsLine};
 use super::*;
+use crate::train::Others;
 use std::cell::RefCell;
 use std::fs;
 
@@ -51,7 +52,8 @@ fn go(records: &mut Records<'_>, first: u64, last: u64) {
             };
             records.on_answers(&counts);
             let metrics = [("eval_accuracy", 0.75), ("eval_runtime", 2.0)];
-            let other = metrics.map(|(name, value)| (name.to_owned(), Value::from(value))).into();
+            let other = metrics.map(|(name, value)| (name.to_owned(), Value::from(value)));
+            let other = Others::from_iter(other);
             records.on_log(&LogEntry { step, epoch: step as f64 / 10.0, other, ..LogEntry::default() });
             records.on_save(Path::new("checkpoint"));
         }
@@ -77,7 +79,7 @@ fn a_resumed_run_goes_on_in_the_same_files() {
     let expected: Vec<u64> =
         (1..=20).flat_map(|step| std::iter::repeat_n(step, if step % 5 == 0 { 2 } else { 1 })).collect();
     assert_eq!(steps(&found.log), expected);
-    assert_eq!(found.log[0].entry.other["tokens_per_second"], 200.0);
+    assert_eq!(found.log[0].entry.other.get("tokens_per_second"), Some(&200.0.into()));
     let record = found.record.unwrap();
     assert_eq!((record.status, record.format), (RunStatus::Finished, RUN_FORMAT));
     assert_eq!(record.facts.resumed_from.as_deref(), Some("checkpoint-10"));

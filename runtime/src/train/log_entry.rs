@@ -10,7 +10,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::trainer_state::LogEntry;
+use super::trainer_state::{LogEntry, Others};
 
 impl<'de> Deserialize<'de> for LogEntry {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -42,6 +42,9 @@ fn read<'de, A: MapAccess<'de>>(mut map: A) -> Result<LogEntry, A::Error> {
             "loss" => entry.loss = map.next_value()?,
             _ => {
                 let Scalar(value) = map.next_value()?;
+                if entry.other.is_empty() {
+                    entry.other = Others::with_capacity(1); // by itself, the first makes room for four
+                }
                 entry.other.insert(key, value);
             }
         }

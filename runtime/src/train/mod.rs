@@ -35,4 +35,4 @@ pub use run_state::{Losses, RunState};
 pub use schedule::{POLYNOMIAL_END, Schedule, SchedulerKind};
 pub use stop::StopFlag;
 pub use trainer::{StepReport, Trainer};
-pub use trainer_state::{FILE as TRAINER_STATE_FILE, LogEntry, TrainerState, TrainerStateError};
+pub use trainer_state::{FILE as TRAINER_STATE_FILE, LogEntry, Others, TrainerState, TrainerStateError};

@@ -12,6 +12,7 @@ mod mutation;
 mod parsers;
 
 use driver::fuzz;
+use gptjc_graphs::onnx::ModelSummary;
 
 macro_rules! fuzz_tests {
     ($($name:ident),* $(,)?) => {
@@ -58,3 +59,23 @@ fuzz_tests!(
     onnx_config,
     graph_text,
 );
+
+/// Longer inputs than the others get: only there does its bound tell.
+#[test]
+fn a_model_of_empty_messages_keeps_to_its_bound() {
+    let field = |number: u8, content: Vec<u8>| {
+        let length: Vec<u8> = (0..4).map(|part| (content.len() >> (7 * part)) as u8 | 0x80).collect();
+        [&[number << 3 | 2], &length[..], &[0], &content[..]].concat()
+    };
+    let (mut refused, mut accepted) = (0, 0);
+    for number in [1, 5, 11, 13] {
+        for count in (10..24).map(|log| 1_usize << log) {
+            let bytes = field(7, [number << 3 | 2, 0].repeat(count));
+            let mut is_read = false;
+            let peak = allocator::peak(|| is_read = ModelSummary::decode(&bytes).is_ok());
+            assert!(peak <= 16 * bytes.len() + (48 << 20), "{} bytes, field {number}: {peak}", bytes.len());
+            *if is_read { &mut accepted } else { &mut refused } += 1;
+        }
+    }
+    assert!(refused > 10 && accepted > 10, "{refused} refused, {accepted} accepted");
+}
