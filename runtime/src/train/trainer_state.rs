@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use litemap::LiteMap;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use thiserror::Error;
 
 use crate::files::FileError;
@@ -59,7 +59,7 @@ pub struct LogEntry {
     /// Optimizer steps done.
     pub step: u64,
     /// Everything else, by name: `eval_loss`, `eval_accuracy`, `train_runtime` and so on. Numbers, texts and truth values.
-    #[serde(flatten)]
+    #[serde(flatten, serialize_with = "as_map")]
     pub other: Others,
 }
 
@@ -114,6 +114,11 @@ pub struct TrainerState {
     /// Parameters of that trial; never here.
     #[serde(default, deserialize_with = "super::log_entry::scalars")]
     pub trial_params: Option<serde_json::Value>,
+}
+
+/// A list that is a map to whoever reads it, an empty one too.
+fn as_map<S: Serializer>(values: &Others, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(values.iter())
 }
 
 fn yes() -> bool {
