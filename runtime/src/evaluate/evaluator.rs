@@ -158,7 +158,7 @@ fn score(
     let prompts: Vec<&[u32]> = rows[part].iter().map(|row| row.prompt.as_slice()).collect();
     let scores = trainer.score(&prompts, label_tokens, &mut |done| progress.part(done * ranks));
     // For each row, whether it has scores, and those.
-    let flat = |scores: Vec<Option<Vec<f32>>>| scores.iter().flat_map(|scores| flattened(scores)).collect();
+    let flat = |scores: Vec<Option<Vec<f32>>>| scores.iter().flat_map(flattened).collect();
     let scores = trainer.join_values(scores.map(flat))?;
     let prediction = |(row, scores): (&Row, &[f32])| {
         let scores: Option<[f32; 3]> = scores

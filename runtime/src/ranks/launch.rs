@@ -27,11 +27,10 @@ pub fn launched() -> Option<Launched> {
 
 fn launched_by(variable: impl Fn(&str) -> Option<String>) -> Option<Launched> {
     let number = |name| variable(name)?.trim().parse::<usize>().ok();
-    let found = LAUNCHERS.into_iter().find_map(|(launcher, count, rank)| {
+    LAUNCHERS.into_iter().find_map(|(launcher, count, rank)| {
         let count = number(count).filter(|&count| count > 1)?;
         Some(Launched { launcher, rank: number(rank).unwrap_or(0), count })
-    });
-    found
+    })
 }
 
 #[cfg(test)]

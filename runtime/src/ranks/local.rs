@@ -4,12 +4,15 @@ use super::{RanksError, Transport};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
+/// Messages to another rank, and from it.
+type Peer = (Sender<Vec<u8>>, Receiver<Vec<u8>>);
+
 /// One of several ranks in a process.
 #[derive(Debug)]
 pub struct LocalTransport {
     rank: usize,
     /// To and from each rank, itself included, which is not used.
-    peers: Vec<(Sender<Vec<u8>>, Receiver<Vec<u8>>)>,
+    peers: Vec<Peer>,
     patience: Option<Duration>,
 }
 
