@@ -14,12 +14,14 @@ pub(crate) struct Console {
     level: LogLevel,
     /// Whether only the gist is shown.
     is_calm: bool,
+    /// Whether nothing is shown: another rank shows it.
+    is_silent: bool,
 }
 
 impl Console {
     /// A console that shows what `level` asks for.
     pub(crate) fn new(level: LogLevel) -> Self {
-        Self { level, is_calm: false }
+        Self { level, is_calm: false, is_silent: false }
     }
 
     /// A console for a command among others: of results only the first paragraph, indented, and no notes.
@@ -27,8 +29,16 @@ impl Console {
         Self { is_calm: true, ..self }
     }
 
+    /// A console for a rank that is not the first.
+    pub(crate) fn silent(self) -> Self {
+        Self { is_silent: true, ..self }
+    }
+
     /// A line of what the command was asked for.
     pub(crate) fn line(self, text: &str) {
+        if self.is_silent {
+            return;
+        }
         match self.is_calm {
             true => write_all(io::stdout().lock(), &gist(text)),
             false => write_all(io::stdout().lock(), text),
@@ -44,14 +54,14 @@ impl Console {
 
     /// Something that holds and is worth knowing.
     pub(crate) fn note(self, text: &str) {
-        if self.level.shows_notes() && !self.is_calm {
+        if self.level.shows_notes() && !self.is_calm && !self.is_silent {
             write_all(io::stderr().lock(), &format!("note: {text}"));
         }
     }
 
     /// Something that is not as the user may expect.
     pub(crate) fn warn(self, text: &str) {
-        if self.level.shows_warnings() {
+        if self.level.shows_warnings() && !self.is_silent {
             write_all(io::stderr().lock(), &format!("warning: {text}"));
         }
     }

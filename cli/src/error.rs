@@ -178,6 +178,20 @@ pub(crate) enum CliError {
     /// Training does not start or does not go on.
     #[error("cannot train")]
     Train(#[source] Cause),
+    /// Copies of this program that know nothing of each other.
+    #[cfg(not(feature = "mpi"))]
+    #[error(
+        "{launcher} has started {count} copies of gptjc, and this gptjc was built without MPI: each would train the whole run, \
+         and overwrite what the others write"
+    )]
+    #[diagnostic(help(
+        "build with `cargo build --release --features mpi` (Debian: apt-get install libopenmpi-dev openmpi-bin libclang-dev), \
+         or start one process without {launcher}: it uses all cores of its machine"
+    ))]
+    Copies { launcher: &'static str, count: usize },
+    /// Ranks that cannot train together.
+    #[error("cannot train on several ranks")]
+    Ranks(#[source] Cause),
     /// A run cannot go on from a checkpoint.
     #[error("cannot resume")]
     Resume(#[source] Cause),

@@ -26,7 +26,10 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     quiet_expected_panics();
-    let invocation = Invocation::parse(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    let invocation = Invocation::parse(std::env::args_os()).unwrap_or_else(|error| {
+        commands::ranks::leave_to_the_first(error.exit_code());
+        error.exit()
+    });
     let console = Console::new(invocation.log_level());
     match invocation.run(console) {
         Ok(outcome) => outcome.code(),

@@ -18,6 +18,7 @@ pub mod kernels;
 pub mod machine;
 pub mod memory;
 pub mod merge;
+pub mod ranks;
 pub mod record;
 pub mod self_test;
 pub mod synth;

@@ -20,6 +20,7 @@ mod model;
 mod output;
 mod progress;
 mod questions;
+pub(crate) mod ranks;
 mod report;
 mod run;
 mod run_facts;

@@ -1,7 +1,7 @@
 //! A run of a trainer: where it begins, where its checkpoints go, what stops it.
 
-use super::Outcome;
 use super::progress::Progress;
+use super::{Outcome, ranks};
 use crate::console::Console;
 use crate::error::CliError;
 use crate::flags::checkpoint::{CheckpointFlags, ResumeFrom};
@@ -12,10 +12,11 @@ use gptjc_runtime::evaluate::BestModelOptions;
 use gptjc_runtime::record::{Records, ReportTo, RunFacts, RunStatus};
 use gptjc_runtime::train::checkpoint::{CheckpointError, CheckpointOptions, Checkpoints, Saved};
 use gptjc_runtime::train::{
-    Evaluator, Finished, Job, RunState, Stopped, TRAINER_STATE_FILE, TrainError, Trainer, evaluate, train,
+    Evaluator, Finished, Job, LogEntry, Observer, RunStart, RunState, StepReport, Stopped,
+    TRAINER_STATE_FILE, TrainError, Trainer, evaluate, train,
 };
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What a run goes on from, found and proved whole before anything else is done.
 pub(crate) fn find(
@@ -47,13 +48,42 @@ pub(crate) struct Run<'a> {
     /// What the log is written to, and what the record says of the run.
     pub(crate) report_to: ReportTo,
     pub(crate) facts: RunFacts,
+    /// How long to wait for another rank.
+    pub(crate) patience: Option<Duration>,
     pub(crate) console: Console,
 }
 
-/// Who is told how a run goes on.
-struct Observers<'a> {
-    progress: Progress,
-    records: Records<'a>,
+/// Who is told how a run goes on: nobody, on a rank that is not the first.
+struct Observers<'a>(Option<(Progress, Records<'a>)>);
+
+impl Observers<'_> {
+    fn finish_progress(&self) {
+        if let Some((progress, _)) = &self.0 {
+            progress.finish();
+        }
+    }
+
+    fn finish_record(&mut self, status: RunStatus) {
+        if let Some((_, records)) = &mut self.0 {
+            records.finish(status);
+        }
+    }
+
+    fn observe<T>(&mut self, run: impl FnOnce(&mut dyn Observer) -> T) -> T {
+        match &mut self.0 {
+            Some((progress, records)) => run(&mut (progress, records)),
+            None => run(&mut Nobody),
+        }
+    }
+}
+
+/// An observer that is told in vain.
+struct Nobody;
+
+impl Observer for Nobody {
+    fn on_start(&mut self, _run: &RunStart) {}
+    fn on_step(&mut self, _report: &StepReport) {}
+    fn on_log(&mut self, _entry: &LogEntry) {}
 }
 
 impl Run<'_> {
@@ -65,29 +95,35 @@ impl Run<'_> {
             rolling: self.flags.rolling(),
         };
         let mut checkpoints = Checkpoints::new(options, self.trainer, self.windows).map_err(failed)?;
-        checkpoints.check_space().map_err(|error| failed(error.into()))?;
+        if self.trainer.ranks().is_first() {
+            checkpoints.check_space().map_err(|error| failed(error.into()))?;
+        }
         self.facts.resumed_from = saved.as_ref().map(|saved| saved.directory().display().to_string());
         let state = match saved {
             Some(saved) => self.resume(saved, &mut checkpoints)?,
             None => RunState::default(),
         };
+        ranks::agree(self.trainer, &checkpoints, &state, self.patience)?;
         let mut observers = self.observers();
         let finished = self.train(state, &mut checkpoints, &mut observers);
         let result = finished.and_then(|finished| self.end(finished, &checkpoints, &mut observers));
         if result.is_err() {
-            observers.records.finish(RunStatus::Failed);
+            observers.finish_record(RunStatus::Failed);
         }
         result
     }
 
     fn observers(&mut self) -> Observers<'static> {
+        if !self.trainer.ranks().is_first() {
+            return Observers(None);
+        }
         let console = self.console;
         let warn = Box::new(move |text: &str| console.warn(text));
         let totals = self.trainer.executor().step_totals();
         let facts = std::mem::take(&mut self.facts);
         let records =
             Records::new(self.output_dir, self.report_to, facts, (self.trainer.plan(), totals), warn);
-        Observers { progress: Progress::new(console, self.trainer.options().eval), records }
+        Observers(Some((Progress::new(console, self.trainer.options().eval), records)))
     }
 
     /// What follows training.
@@ -107,7 +143,7 @@ impl Run<'_> {
         }
         self.finish(state, checkpoints, observers)?;
         let early = stopped == Some(Stopped::Early);
-        observers.records.finish(if early { RunStatus::StoppedEarly } else { RunStatus::Finished });
+        observers.finish_record(if early { RunStatus::StoppedEarly } else { RunStatus::Finished });
         Ok(Outcome::Done)
     }
 
@@ -132,19 +168,18 @@ impl Run<'_> {
         signals::raise(&stop).map_err(CliError::Signals)?;
         let (started, before) = (Instant::now(), state.trainer.global_step);
         let evaluator = self.evaluator.as_mut().map(|evaluator| &mut **evaluator as &mut dyn Evaluator);
-        let job = Job {
-            windows: self.windows,
-            evaluator,
-            observer: &mut (&mut observers.progress, &mut observers.records),
-            checkpoints: Some(checkpoints),
-            policy: self.policy.clone(),
-            stop: &stop,
-        };
-        let finished = train(self.trainer, job, state);
-        observers.progress.finish();
+        let writes = self.trainer.ranks().is_first();
+        let (trainer, windows, policy) = (&mut *self.trainer, self.windows, self.policy.clone());
+        let finished = observers.observe(|observer| {
+            let checkpoints = writes.then_some(checkpoints);
+            let evaluator = evaluator.map(|evaluator| evaluator as &mut dyn Evaluator);
+            train(trainer, Job { windows, evaluator, observer, checkpoints, policy, stop: &stop }, state)
+        });
+        observers.finish_progress();
         let finished = finished.map_err(failed)?;
         let steps = finished.state.trainer.global_step - before;
         self.console.line(&format!("{steps} steps in {:.1} s", started.elapsed().as_secs_f64()));
+        ranks::tell_traffic(self.trainer.ranks(), steps, self.console);
         let streamed = self.trainer.executor().streamed();
         if streamed.bytes > 0 {
             let (bytes, stall) = (human_bytes(streamed.bytes), streamed.stall.as_secs_f64());
@@ -154,11 +189,20 @@ impl Run<'_> {
         Ok(finished)
     }
 
-    /// Goes back to the best model, if that was asked for and one was saved.
+    /// Goes back to the best model, if that was asked for and one was saved: on all ranks, though only the first knows where.
     fn load_best(&mut self, state: &RunState) -> Result<(), CliError> {
         if !self.policy.load_best_model_at_end {
             return Ok(());
         }
+        let loaded = match self.trainer.ranks().is_first() {
+            true => self.load_best_here(state),
+            false => Ok(()),
+        };
+        ranks::together(self.trainer.ranks(), loaded)?;
+        self.trainer.share_parameters().map_err(failed)
+    }
+
+    fn load_best_here(&mut self, state: &RunState) -> Result<(), CliError> {
         let best = state.trainer.best_model_checkpoint.as_deref().map(Path::new);
         // The directory may have been moved as a whole, or the run may go on in another one.
         let here = best.and_then(|best| Some(self.output_dir.join(best.file_name()?)));
@@ -184,23 +228,34 @@ impl Run<'_> {
         observers: &mut Observers<'_>,
     ) -> Result<(), CliError> {
         self.load_best(&state)?;
-        let state_file = self.output_dir.join(TRAINER_STATE_FILE);
-        self.trainer.check_parameters().map_err(failed)?;
-        self.trainer.save(self.output_dir).map_err(failed)?;
-        state.trainer.save(&state_file)?;
-        checkpoints.finish()?;
+        let written = match self.trainer.ranks().is_first() {
+            true => self.write(&state, checkpoints),
+            false => Ok(()),
+        };
+        ranks::together(self.trainer.ranks(), written)?;
         let here = state.trainer.log_history.iter().filter(|entry| entry.step == state.trainer.global_step);
         let is_evaluated = here.into_iter().any(|entry| entry.other.contains_key("eval_runtime"));
         if let Some(evaluator) = self.evaluator.filter(|_| !is_evaluated) {
             // What was trained is safe by now, whatever happens here.
-            let observer = &mut (&mut observers.progress, &mut observers.records);
-            evaluate(self.trainer, evaluator, observer, &mut state).map_err(|error| match error {
+            let trainer = &mut *self.trainer;
+            let evaluated = observers.observe(|observer| evaluate(trainer, evaluator, observer, &mut state));
+            evaluated.map_err(|error| match error {
                 error if error.is_stop() => CliError::EvaluationStopped { path: self.output_dir.to_owned() },
                 error => failed(error),
             })?;
-            state.trainer.save(&state_file)?;
+            if self.trainer.ranks().is_first() {
+                state.trainer.save(&self.output_dir.join(TRAINER_STATE_FILE))?;
+            }
         }
         self.console.line(&format!("wrote {}", self.output_dir.display()));
+        Ok(())
+    }
+
+    fn write(&mut self, state: &RunState, checkpoints: &Checkpoints) -> Result<(), CliError> {
+        self.trainer.check_parameters().map_err(failed)?;
+        self.trainer.save(self.output_dir).map_err(failed)?;
+        state.trainer.save(&self.output_dir.join(TRAINER_STATE_FILE))?;
+        checkpoints.finish()?;
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use super::data::{TextPath, TrainSource, WindowShape};
 use super::model::load_adapter;
 use super::run::{Run, failed};
 use super::weights::{self, Needed};
-use super::{Outcome, compile, data, evaluation, output, run, run_facts};
+use super::{Outcome, compile, data, evaluation, output, ranks, run, run_facts};
 use crate::console::Console;
 use crate::error::CliError;
 use crate::flags::{CompileFlags, JobFlags};
@@ -13,13 +13,22 @@ use crate::settings::{self, StepShape};
 use gptjc_graphs::plan::{Buffer, Memory, Plan};
 use gptjc_runtime::adapter::Adapter;
 use gptjc_runtime::machine;
+use gptjc_runtime::ranks::{Ranks, Seat};
 use gptjc_runtime::topology::{Pretended, Topology};
 use gptjc_runtime::train::{Evaluator, Start, TrainOptions, Trainer};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Runs the command, with the plan in the file `plan` or with one that it compiles.
+/// Runs the command, with the plan in the file `plan` or with one that it compiles, on all ranks.
 pub(crate) fn run(job: &JobFlags, plan: Option<&Path>, console: Console) -> Result<Outcome, CliError> {
+    let Some(ranks) = ranks::join()? else { return Ok(Outcome::Done) };
+    let console = if ranks.is_first() { console } else { console.silent() };
+    ranks::end(&ranks, run_on(&ranks, job, plan, console))
+}
+
+/// Runs the command on one of `ranks`.
+fn run_on(ranks: &Ranks, job: &JobFlags, plan: Option<&Path>, console: Console) -> Result<Outcome, CliError> {
+    let seat = ranks::seat(ranks, console)?;
     let verdicts = job.reference.verdicts()?;
     verdicts.notes.iter().for_each(|note| console.note(note));
     verdicts.warnings.iter().for_each(|warning| console.warn(warning));
@@ -30,14 +39,22 @@ pub(crate) fn run(job: &JobFlags, plan: Option<&Path>, console: Console) -> Resu
     let sources = data::find(&job.data, evaluation::wanted(job)?, console)?;
     let adapter = job.run.adapter.as_deref().map(|path| load_adapter(path).map(|adapter| (path, adapter)));
     let adapter = adapter.transpose()?;
-    let flags = flags_of_data(&job.compile, &sources.train, plan.is_some(), console)?;
-    let (plan, step) = plan_and_step(&flags, plan, adapter.as_ref().map(|(path, adapter)| (*path, adapter)))?;
-    let _lock = output::prepare(&job.output, job.checkpoint.resume())?;
-    let saved = run::find(&job.checkpoint, &job.output.output_dir, console)?;
-    let checkpoint = weights::open(model_dir, &plan.options.model, Needed::of(&plan), console)?;
+    let mut flags = job.compile.clone();
+    flags.window.ranks = ranks.count() as u64;
+    let flags = flags_of_data(flags, &sources.train, plan.is_some(), console)?;
+    let adapter_of = adapter.as_ref().map(|(path, adapter)| (*path, adapter));
+    let (plan, step) = plan_and_step(&flags, plan, adapter_of, &seat)?;
+    let prepare = || {
+        let writes = ranks.is_first();
+        let lock = writes.then(|| output::prepare(&job.output, job.checkpoint.resume())).transpose()?;
+        let saved = run::find(&job.checkpoint, &job.output.output_dir, console)?;
+        let checkpoint = weights::open(model_dir, &plan.options.model, Needed::of(&plan), console)?;
+        Ok((lock, saved, checkpoint))
+    };
+    let (_lock, saved, checkpoint) = ranks::first_then_others(ranks, prepare)?;
 
     let in_order = matches!(sources.train, TrainSource::Tokens(..));
-    let options = train_options(job, step, in_order);
+    let options = train_options(job, step, in_order, &seat);
     let threads = options.threads;
     let text = TextPath::new(&job.data, model_dir, WindowShape::of(&plan.options), threads, console);
     let windows = text.training(&sources.train)?;
@@ -54,6 +71,7 @@ pub(crate) fn run(job: &JobFlags, plan: Option<&Path>, console: Console) -> Resu
         None => Start::Fresh,
     };
     let mut trainer = Trainer::new(plan, Arc::new(checkpoint), start, options).map_err(failed)?;
+    trainer.join(ranks.clone());
     trainer.executor().remarks().iter().for_each(|remark| console.note(remark));
     let run = Run {
         trainer: &mut trainer,
@@ -64,6 +82,7 @@ pub(crate) fn run(job: &JobFlags, plan: Option<&Path>, console: Console) -> Resu
         output_dir: &job.output.output_dir,
         report_to,
         facts,
+        patience: ranks::patience(job.run.rank_timeout),
         console,
     };
     run.go(saved)
@@ -71,15 +90,18 @@ pub(crate) fn run(job: &JobFlags, plan: Option<&Path>, console: Console) -> Resu
 
 /// The flags of compiling, with those that pre-tokenised batches settle.
 fn flags_of_data(
-    typed: &CompileFlags,
+    mut flags: CompileFlags,
     source: &TrainSource,
     has_plan: bool,
     console: Console,
 ) -> Result<CompileFlags, CliError> {
-    let mut flags = typed.clone();
     let TrainSource::Tokens(path, batches) = source else { return Ok(flags) };
     let batch = batches.batch_size() as u64;
-    let typed_batch = *flags.window.per_device_train_batch_size.get_or_insert(batch);
+    let typed_batch = flags.window.per_device_train_batch_size.unwrap_or(batch);
+    // A global batch that ranks share is divided among them as it can be, whatever the batches of the file.
+    if flags.window.ranks <= 1 || flags.window.global_batch_size.is_none() {
+        flags.window.per_device_train_batch_size = Some(typed_batch);
+    }
     if typed_batch != batch {
         return Err(CliError::Usage {
             what: format!(
@@ -92,7 +114,7 @@ fn flags_of_data(
     if !has_plan {
         flags.window.max_seq_length.get_or_insert(batches.sequence_length() as u64);
     }
-    if typed.window.packing.is_some() || typed.window.dataset_concatenation.is_some() {
+    if flags.window.packing.is_some() || flags.window.dataset_concatenation.is_some() {
         console.warn("--packing: rows of --train-tokens are used as they are, each a window");
     }
     Ok(flags)
@@ -103,6 +125,7 @@ fn plan_and_step(
     flags: &CompileFlags,
     path: Option<&Path>,
     adapter: Option<(&Path, &Adapter)>,
+    seat: &Seat,
 ) -> Result<(Plan, StepShape), CliError> {
     let model = settings::model_config(&flags.model)?;
     if let Some(path) = path {
@@ -116,7 +139,8 @@ fn plan_and_step(
         let step = settings::against_plan(flags, model, &plan, path)?;
         return Ok((plan, step));
     }
-    let mut options = settings::defaults(model, machine::host(), adapter.map(|(_, adapter)| adapter));
+    let mut options =
+        settings::defaults(model, seat.share_of(machine::host()), adapter.map(|(_, adapter)| adapter));
     settings::against_adapter(flags, &options, adapter)?;
     settings::overlay(flags, &mut options)?;
     let step = StepShape::new(&flags.window, &options)?;
@@ -124,7 +148,7 @@ fn plan_and_step(
 }
 
 /// What is chosen when the plan is run.
-fn train_options(job: &JobFlags, step: StepShape, in_order: bool) -> TrainOptions {
+fn train_options(job: &JobFlags, step: StepShape, in_order: bool, seat: &Seat) -> TrainOptions {
     let (flags, logging) = (&job.run, &job.logging);
     TrainOptions {
         learning_rate: flags.learning_rate,
@@ -146,9 +170,10 @@ fn train_options(job: &JobFlags, step: StepShape, in_order: bool) -> TrainOption
         eval: job.evaluation.cadence(logging.logging_steps),
         eval_on_start: job.evaluation.eval_on_start,
         save: job.checkpoint.cadence(),
-        threads: flags
-            .threads
-            .unwrap_or_else(|| flags.topology.map_or_else(Topology::host, Pretended::topology).threads()),
+        threads: flags.threads.unwrap_or_else(|| {
+            let topology = flags.topology.map_or_else(Topology::host, Pretended::topology);
+            seat.threads(topology.threads())
+        }),
         topology: flags.topology,
         shuffle: !in_order,
     }

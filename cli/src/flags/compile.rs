@@ -108,13 +108,14 @@ impl LoraFlags {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Windows, machine and memory")]
 pub(crate) struct WindowFlags {
-    /// Windows of a batch [default: 8, or the batch of --train-tokens]
+    /// Windows of a batch, on each rank [default: 8, or the batch of --train-tokens]
     #[arg(long, value_name = "N", value_parser = values::count)]
     pub(crate) per_device_train_batch_size: Option<u64>,
     /// Batches of an optimizer step [default: 1]
     #[arg(long, value_name = "N", value_parser = values::count)]
     pub(crate) gradient_accumulation_steps: Option<u64>,
-    /// Windows of an optimizer step: batch times accumulation, where those are given, and any number where they are not
+    /// Windows of an optimizer step on all ranks: ranks times batch times accumulation, where those are given, and any number
+    /// where they are not
     #[arg(long, value_name = "N", value_parser = values::count)]
     pub(crate) global_batch_size: Option<u64>,
     /// Tokens of a window at most [default: the row length of --train-tokens, or 512, or n_positions if that is less]
@@ -136,6 +137,9 @@ pub(crate) struct WindowFlags {
     /// Windows that are computed at a time: for tuning, changes no result [default: what is fastest of what fits]
     #[arg(long, value_name = "N", value_parser = values::count, hide = true)]
     pub(crate) micro_batch: Option<u64>,
+    /// Ranks that share a step, 0 counting as 1; no flag, the launcher says it
+    #[arg(skip)]
+    pub(crate) ranks: u64,
 }
 
 /// A parser of the plan's own words, which `--help` lists.

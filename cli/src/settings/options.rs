@@ -10,11 +10,11 @@ use gptjc_runtime::adapter::Adapter;
 /// The windows of an optimizer step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StepShape {
-    /// Windows of a batch: what the data are counted in.
+    /// Windows of a batch of all ranks: what the data are counted in.
     pub(crate) batch: u64,
     /// Batches of a step.
     pub(crate) accumulation: u64,
-    /// Windows that are computed at a time at most.
+    /// Windows that a rank computes at a time at most.
     pub(crate) most_at_a_time: u64,
 }
 
@@ -27,32 +27,42 @@ impl StepShape {
     /// # Errors
     /// [`CliError::Usage`] if the three flags contradict each other.
     pub(crate) fn new(flags: &WindowFlags, options: &CompileOptions) -> Result<Self, CliError> {
-        let old = options.per_device_train_batch_size.max(1);
-        let typed = (flags.per_device_train_batch_size, flags.gradient_accumulation_steps);
-        let (batch, accumulation) = match (flags.global_batch_size, typed) {
-            (None, (batch, accumulation)) => {
-                (batch.unwrap_or(old), accumulation.unwrap_or_else(|| (options.step_windows / old).max(1)))
-            }
+        let (old, ranks) = (options.per_device_train_batch_size.max(1), flags.ranks.max(1));
+        let (own, accumulation) = (flags.per_device_train_batch_size, flags.gradient_accumulation_steps);
+        // Batches of all ranks together from here on.
+        let (all_old, all_own) = (old.saturating_mul(ranks), own.map(|batch| batch.saturating_mul(ranks)));
+        let of_ranks = if ranks > 1 { format!(" on {ranks} ranks") } else { String::new() };
+        let (batch, accumulation) = match (flags.global_batch_size, (all_own, accumulation)) {
+            (None, (batch, accumulation)) => (
+                batch.unwrap_or(all_old),
+                accumulation.unwrap_or_else(|| (options.step_windows / all_old).max(1)),
+            ),
             (Some(windows), (None, None)) => {
-                return Ok(Self { batch: windows, accumulation: 1, most_at_a_time: windows.min(old) });
+                let most_at_a_time = windows.div_ceil(ranks).min(old);
+                return Ok(Self { batch: windows, accumulation: 1, most_at_a_time });
             }
-            (Some(windows), (Some(batch), None)) => (batch, parts(windows, BATCH_FLAG, batch)?),
-            (Some(windows), (None, Some(steps))) => (parts(windows, ACCUMULATION_FLAG, steps)?, steps),
+            (Some(windows), (Some(batch), None)) => {
+                (batch, parts(windows, &format!("{BATCH_FLAG} {}{of_ranks}", batch / ranks), batch)?)
+            }
+            (Some(windows), (None, Some(steps))) => {
+                (parts(windows, &format!("{ACCUMULATION_FLAG} {steps}"), steps)?, steps)
+            }
             (Some(windows), (Some(batch), Some(steps))) if windows == batch.saturating_mul(steps) => {
                 (batch, steps)
             }
             (Some(windows), (Some(batch), Some(steps))) => {
                 return Err(CliError::Usage {
                     what: format!(
-                        "--global-batch-size {windows} contradicts {BATCH_FLAG} {batch} times {ACCUMULATION_FLAG} \
+                        "--global-batch-size {windows} contradicts {BATCH_FLAG} {}{of_ranks} times {ACCUMULATION_FLAG} \
                          {steps}, which is {}",
+                        batch / ranks,
                         batch.saturating_mul(steps)
                     ),
                     advice: "give two of the three".to_owned(),
                 });
             }
         };
-        Ok(Self { batch, accumulation, most_at_a_time: batch })
+        Ok(Self { batch, accumulation, most_at_a_time: batch.div_ceil(ranks) })
     }
 
     /// Windows of a step.
@@ -64,15 +74,16 @@ impl StepShape {
 const BATCH_FLAG: &str = "--per-device-train-batch-size";
 const ACCUMULATION_FLAG: &str = "--gradient-accumulation-steps";
 
-/// The parts of `size` that `windows` are.
+/// The parts of `size`, which is that of `flag`, that `windows` are.
 fn parts(windows: u64, flag: &str, size: u64) -> Result<u64, CliError> {
     if windows.is_multiple_of(size) {
         return Ok(windows / size);
     }
+    let name = flag.split(' ').next().unwrap_or(flag);
     Err(CliError::Usage {
-        what: format!("--global-batch-size {windows} contradicts {flag} {size}, of which it is no multiple"),
+        what: format!("--global-batch-size {windows} contradicts {flag}, of which it is no multiple"),
         advice: format!(
-            "give a multiple of {size}, or leave {flag} out: a step may have any number of windows"
+            "give a multiple of {size}, or leave {name} out: a step may have any number of windows"
         ),
     })
 }

@@ -16,7 +16,11 @@ mod export_merge;
 mod inspect;
 mod lora_targets;
 mod models;
+#[cfg(feature = "mpi")]
+mod mpirun;
 mod questions;
+#[cfg(not(feature = "mpi"))]
+mod ranks;
 mod reference_workflow;
 mod resume;
 mod synth;

@@ -122,16 +122,26 @@ impl<'a> ModelEvaluator<'a> {
         [self.windows.len(), scored, generated]
     }
 
+    /// The mean loss; ranks share the windows out, and each adds all losses in their order.
     fn losses(&self, trainer: &mut Trainer, progress: &mut Progress<'_>) -> Result<MeanLoss, TrainError> {
-        let mut mean = MeanLoss::default();
-        let windows: Vec<&Window> = self.windows.iter().collect();
-        trainer.token_losses(&windows, |index, losses| {
-            mean.add(losses);
+        let (part, ranks) = (trainer.ranks().part(self.windows.len()), trainer.ranks().count());
+        let windows: Vec<&Window> = self.windows[part].iter().collect();
+        let mut own = Vec::new();
+        let computed = trainer.token_losses(&windows, |index, losses| {
+            own.extend_from_slice(losses);
             if (index + 1).is_multiple_of(CHUNK) {
-                progress.part(index + 1);
+                progress.part((index + 1) * ranks);
             }
             Ok(())
-        })?;
+        });
+        let all = trainer.join_values(computed.map(|()| own))?;
+        let mut mean = MeanLoss::default();
+        let mut rest = all.as_slice();
+        for window in &self.windows {
+            let (losses, others) = rest.split_at(window.labelled().min(rest.len()));
+            mean.add(losses);
+            rest = others;
+        }
         Ok(mean)
     }
 }
@@ -144,16 +154,31 @@ fn score(
 ) -> Result<Report, TrainError> {
     let begun = Instant::now();
     let Questions { rows, label_tokens, .. } = questions;
-    let prompts: Vec<&[u32]> = rows.iter().map(|row| row.prompt.as_slice()).collect();
-    let scores = trainer.score(&prompts, label_tokens, &mut |done| progress.part(done))?;
-    let prediction = |(row, scores): (&Row, Option<Vec<f32>>)| {
-        let scores: Option<[f32; 3]> = scores.and_then(|scores| scores.try_into().ok());
+    let (part, ranks) = (trainer.ranks().part(rows.len()), trainer.ranks().count());
+    let prompts: Vec<&[u32]> = rows[part].iter().map(|row| row.prompt.as_slice()).collect();
+    let scores = trainer.score(&prompts, label_tokens, &mut |done| progress.part(done * ranks));
+    // For each row, whether it has scores, and those.
+    let flat = |scores: Vec<Option<Vec<f32>>>| scores.iter().flat_map(flattened).collect();
+    let scores = trainer.join_values(scores.map(flat))?;
+    let prediction = |(row, scores): (&Row, &[f32])| {
+        let scores: Option<[f32; 3]> = scores
+            .split_first()
+            .filter(|(has, _)| **has > 0.0)
+            .and_then(|(_, scores)| scores.try_into().ok());
         let answer = scores.as_ref().map(|scores| argmax(scores));
         Prediction { row: row.row, label: row.label, answer, text: None, scores }
     };
-    let predictions: Vec<Prediction> = rows.iter().zip(scores).map(prediction).collect();
+    let predictions: Vec<Prediction> = rows.iter().zip(scores.chunks(4)).map(prediction).collect();
     let engine = native_engine::name(trainer.plan());
     Ok(count(engine, Mode::Score, &predictions, begun.elapsed().as_secs_f64()))
+}
+
+/// Whether there are scores of the three labels, and what they are.
+fn flattened(scores: &Option<Vec<f32>>) -> [f32; 4] {
+    match scores.as_deref() {
+        Some(&[first, second, third]) => [1.0, first, second, third],
+        _ => [0.0; 4],
+    }
 }
 
 impl Evaluator for ModelEvaluator<'_> {

@@ -7,13 +7,16 @@ use super::EvaluateError;
 use crate::executor::ExecutorError;
 use crate::train::{Start, TrainError, Trainer};
 use crate::validate::EngineError;
-use crate::validate::mnli::{Options, Row, ValidateError, evaluate};
+use crate::validate::mnli::{Mode, Options, Prediction, Row, ValidateError, count, evaluate};
 use crate::validate::native_engine::NativeEngine;
 use crate::validate::report::Report;
 use gptjc_graphs::plan::Plan;
 
 /// What turns the tokens of an answer into text.
 pub type Decode<'a> = Box<dyn Fn(&[u32]) -> String + 'a>;
+
+/// The label of an answer, and its text.
+type Answer = (Option<usize>, Option<String>);
 
 /// What it takes to generate answers.
 pub struct Generator<'a> {
@@ -29,13 +32,41 @@ impl<'a> Generator<'a> {
         Self { plan, options, decode }
     }
 
-    /// Answers `rows` with the parameters of this moment; `progress` is told how many are done.
+    /// Answers `rows` with the parameters of this moment, each rank its part; `progress` is told how many are done.
     pub(super) fn answer(
         &self,
         trainer: &mut Trainer,
         rows: &[Row],
         progress: &mut dyn FnMut(usize),
     ) -> Result<Report, TrainError> {
+        let (part, ranks) = (trainer.ranks().part(rows.len()), trainer.ranks().count());
+        let own = self.answer_part(trainer, &rows[part], &mut |done| progress(done * ranks));
+        let (report, predictions) = trainer.together(own)?;
+        if ranks == 1 {
+            return Ok(report);
+        }
+        let answers: Vec<Answer> = predictions.into_iter().map(|found| (found.answer, found.text)).collect();
+        let own = serde_json::to_vec(&answers).unwrap_or_default(); // numbers and texts
+        let all = trainer.ranks().gather(own).map_err(TrainError::from)?;
+        let answers =
+            all.iter().flat_map(|part| serde_json::from_slice::<Vec<Answer>>(part).unwrap_or_default());
+        let prediction = |(row, (answer, text)): (&Row, Answer)| Prediction {
+            row: row.row,
+            label: row.label,
+            answer,
+            text,
+            scores: None,
+        };
+        let predictions: Vec<Prediction> = rows.iter().zip(answers).map(prediction).collect();
+        Ok(count(report.engine, Mode::Generate, &predictions, report.seconds))
+    }
+
+    fn answer_part(
+        &self,
+        trainer: &mut Trainer,
+        rows: &[Row],
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<(Report, Vec<Prediction>), TrainError> {
         let adapter = trainer.adapter()?.ok_or(EvaluateError::NoAdapter)?;
         let start = Start::Adapter(adapter, "the adapter in training".to_owned());
         let (checkpoint, threads) = (trainer.shared_checkpoint(), trainer.options().threads);
@@ -43,7 +74,7 @@ impl<'a> Generator<'a> {
         let stop = trainer.stop_flag().raw();
         let mut engine = NativeEngine::stopped_by(self.plan.clone(), checkpoint, start, threads, stop)?;
         match evaluate(&mut engine, rows, &self.options, &*self.decode, progress) {
-            Ok((report, _)) => Ok(report),
+            Ok(answered) => Ok(answered),
             Err(ValidateError::Engine { source: EngineError::Stopped, .. }) => {
                 Err(ExecutorError::Stopped("decode".to_owned()).into())
             }

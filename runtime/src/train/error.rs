@@ -7,6 +7,7 @@ use crate::data::sampler::SamplerError;
 use crate::evaluate::EvaluateError;
 use crate::executor::ExecutorError;
 use crate::files::FileError;
+use crate::ranks::RanksError;
 use crate::weights::WeightsError;
 
 /// A run that cannot start or go on.
@@ -96,6 +97,9 @@ pub enum TrainError {
     /// An evaluation does not come to its end.
     #[error("cannot evaluate")]
     Evaluate(#[from] EvaluateError),
+    /// Another rank failed, or does not answer.
+    #[error(transparent)]
+    Ranks(#[from] RanksError),
     /// The trained tensors cannot be written as safetensors.
     #[error("cannot write the trained tensors: {0}")]
     Safetensors(#[from] safetensors::SafeTensorError),

@@ -13,6 +13,7 @@ use super::{
 use crate::data::sampler::{Duration, Sampler};
 use crate::data::window::Window;
 use crate::evaluate::{BestModel, BestModelOptions, EvaluateError};
+use crate::executor::ExecutorError;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -76,7 +77,17 @@ pub fn evaluate(
     observer: &mut dyn Observer,
     state: &mut RunState,
 ) -> Result<BTreeMap<String, f64>, TrainError> {
-    let metrics = evaluator.evaluate(trainer, observer)?;
+    let metrics = evaluator.evaluate(trainer, observer);
+    let mut metrics = trainer.together(metrics)?;
+    // Seconds differ, and what is decided by metrics must not.
+    let values: Vec<f64> = metrics.values().copied().collect();
+    let values =
+        trainer.ranks().of_first(bytemuck::cast_slice(&values).to_vec()).map_err(TrainError::from)?;
+    if !trainer.ranks().is_alone() {
+        for (metric, value) in metrics.values_mut().zip(values.as_chunks().0) {
+            *metric = f64::from_le_bytes(*value);
+        }
+    }
     let entry = state.entry(metrics.clone());
     log(observer, state, entry);
     Ok(metrics)
@@ -166,20 +177,16 @@ impl Run<'_, '_> {
     /// One optimizer step and what follows it; why the run ends here, if it does.
     fn step(&mut self, windows: &[&Window], at: Moment, epoch: f64) -> Result<Option<Stopped>, TrainError> {
         let begun = Instant::now();
-        for micro_batch in self.trainer.micro_batches(self.state.windows_done, windows.len()) {
-            if self.job.stop.is_raised() {
-                return Ok(Some(Stopped::ByFlag));
-            }
-            match self.trainer.micro_step(&windows[micro_batch.clone()], micro_batch.start) {
-                Err(error) if error.is_stop() => return Ok(Some(Stopped::ByFlag)),
-                result => result?,
-            };
-            self.state.windows_done = micro_batch.end;
-            if self.state.windows_done < windows.len() {
-                self.roll_if_due()?;
-            }
+        let result = match self.trainer.ranks().is_alone() {
+            true => self.accumulate(windows),
+            false => self.trainer.share_sums(windows, self.state.windows_done, self.job.stop),
+        };
+        match result {
+            Err(error) if error.is_stop() => return Ok(Some(Stopped::ByFlag)),
+            result => result?,
         }
-        let mut report = self.trainer.apply(windows, self.schedule.rate(at.step - 1))?;
+        let report = self.trainer.apply(windows, self.schedule.rate(at.step - 1));
+        let mut report = self.trainer.together(report)?;
         report.seconds = begun.elapsed().as_secs_f64();
         self.count(&report, windows.len(), epoch);
         self.log(&report, at);
@@ -187,10 +194,25 @@ impl Run<'_, '_> {
         if stopped == Some(Stopped::ByFlag) {
             return Ok(stopped);
         }
-        if !self.save(at)? {
-            self.roll_if_due()?;
-        }
+        let saved = self.save(at).and_then(|saved| if saved { Ok(()) } else { self.roll_if_due() });
+        self.trainer.together(saved)?;
         Ok(stopped)
+    }
+
+    /// The micro-batches of a step that are still to be done, by this process alone; an error is
+    /// [a stop](TrainError::is_stop) if the run is to end here.
+    fn accumulate(&mut self, windows: &[&Window]) -> Result<(), TrainError> {
+        for micro_batch in self.trainer.micro_batches(self.state.windows_done, windows.len()) {
+            if self.job.stop.is_raised() {
+                return Err(ExecutorError::Stopped("micro_step".to_owned()).into());
+            }
+            self.trainer.micro_step(&windows[micro_batch.clone()], micro_batch.start)?;
+            self.state.windows_done = micro_batch.end;
+            if self.state.windows_done < windows.len() {
+                self.roll_if_due()?;
+            }
+        }
+        Ok(())
     }
 
     /// Writes the checkpoint of the step that was done last, if it is time; true if it was.
@@ -272,7 +294,8 @@ impl Run<'_, '_> {
         if !self.judge.options().compares() {
             return Ok(None);
         }
-        let verdict = self.judge.judge(at.step, &metrics).map_err(EvaluateError::from)?;
+        let verdict = self.judge.judge(at.step, &metrics).map_err(|error| EvaluateError::from(error).into());
+        let verdict = self.trainer.together(verdict)?;
         self.is_best = verdict.best;
         self.state.trainer.best_metric = self.judge.best().map(|best| best.metric);
         Ok(verdict.stop.then_some(Stopped::Early))

@@ -18,6 +18,7 @@ mod origin;
 pub(crate) mod parameters;
 mod run_state;
 mod schedule;
+mod shared;
 mod stop;
 mod trainer;
 mod trainer_state;

@@ -6,6 +6,7 @@ use super::{NotFiniteStep, StopFlag, TrainError, TrainOptions};
 use crate::data::micro_batch::MicroBatch;
 use crate::data::window::Window;
 use crate::executor::{Executor, WeightStore};
+use crate::ranks::Ranks;
 use crate::topology::{Pretended, Topology};
 use crate::weights::Checkpoint;
 use gptjc_graphs::plan::{Memory, Plan};
@@ -40,6 +41,8 @@ pub struct Trainer {
     options: TrainOptions,
     batch: MicroBatch,
     done: u64,
+    /// Who trains together.
+    pub(super) ranks: Ranks,
 }
 
 impl Trainer {
@@ -65,7 +68,7 @@ impl Trainer {
             executor.write(&name, &values)?;
         }
         executor.run("setup", &Extents::default())?;
-        Ok(Self { executor, checkpoint, options, batch, done: 0 })
+        Ok(Self { executor, checkpoint, options, batch, done: 0, ranks: Ranks::alone() })
     }
 
     /// The plan.
@@ -130,11 +133,15 @@ impl Trainer {
         Ok(StepReport { seconds: begun.elapsed().as_secs_f64(), ..self.apply(windows, rate)? })
     }
 
-    /// Forward and backward of all `windows`, in micro-batches; returns token slots and labelled ones.
+    /// Forward and backward of all `windows`, in micro-batches and by all ranks; returns token slots and labelled ones.
     ///
     /// # Errors
-    /// As [`micro_step`](Self::micro_step).
+    /// As [`micro_step`](Self::micro_step); [`TrainError::Ranks`] if another rank failed.
     pub fn accumulate(&mut self, windows: &[&Window]) -> Result<(usize, usize), TrainError> {
+        if !self.ranks.is_alone() {
+            self.share_sums(windows, 0, &self.stop_flag())?;
+            return Ok(count(windows));
+        }
         let (mut tokens, mut labelled) = (0, 0);
         for range in self.micro_batches(0, windows.len()) {
             let extents = self.micro_step(&windows[range.clone()], range.start)?;
@@ -213,12 +220,13 @@ impl Trainer {
     pub fn apply(&mut self, windows: &[&Window], rate: f64) -> Result<StepReport, TrainError> {
         let begun = Instant::now();
         let step = self.done + 1;
-        let tokens = windows.iter().map(|window| window.tokens.len()).sum();
-        let labelled = windows.iter().map(|window| window.labelled()).sum();
+        let (tokens, labelled) = count(windows);
         if labelled == 0 {
             return Err(TrainError::NoLabels { step, windows: windows.len() });
         }
-        self.executor.write("totals", &[windows.len() as i32, labelled as i32])?;
+        // Ranks have joined all nodes of the step to one.
+        let nodes = if self.ranks.is_alone() { windows.len() } else { 1 };
+        self.executor.write("totals", &[nodes as i32, labelled as i32])?;
         self.executor.write("hyper", &hyper_parameters(&self.options, self.done, rate))?;
         // What the update needs is there before it, so that a step that went wrong changes nothing.
         let updates = self.updates();
@@ -228,6 +236,8 @@ impl Trainer {
         let grad_norm = self.executor.read::<f32>("grad_norm")?[0];
         for (what, value) in [("the loss", loss), ("the gradient's norm", grad_norm)] {
             if !value.is_finite() {
+                // Each rank by itself, over all windows.
+                self.executor.write("totals", &[windows.len() as i32, labelled as i32])?;
                 let origin = self.find_origin(windows)?;
                 let windows = Vec::new();
                 return Err(TrainError::NotFinite(Box::new(NotFiniteStep {
@@ -255,6 +265,12 @@ impl Trainer {
     pub(crate) fn write_batch(&mut self, batch: &MicroBatch) -> Result<Extents, TrainError> {
         write_batch(&mut self.executor, batch)
     }
+}
+
+/// Token slots of `windows`, and those with a label.
+fn count(windows: &[&Window]) -> (usize, usize) {
+    let tokens = windows.iter().map(|window| window.tokens.len()).sum();
+    (tokens, windows.iter().map(|window| window.labelled()).sum())
 }
 
 fn write_batch(executor: &mut Executor, batch: &MicroBatch) -> Result<Extents, TrainError> {

@@ -32,6 +32,7 @@ pub(super) const UNSAFE_PLACES: &[Place] = &[
         path: "runtime/src/executor/reader.rs",
         reason: "writes streamed weights where the plan's verifier proved that nobody reads",
     },
+    Place { path: "runtime/src/ranks/mpi.rs", reason: "calls the C library that joins ranks" },
     Place {
         path: "benches/benches/peers.rs",
         reason: "calls other libraries' products, whose interfaces are unsafe",

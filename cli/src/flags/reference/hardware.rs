@@ -5,7 +5,8 @@ use super::Values::{Other, Words};
 use super::{FALSE, Row, TRUE, TRUE_OR_FALSE};
 
 const PRECISION: &str = "gptjc computes in bf16 or f32: --precision bf16 or --precision f32";
-const ONE_PROCESS: &str = "there is one process, which uses all cores that it may";
+const ONE_PROCESS: &str =
+    "one process uses all cores that it may, and ranks of mpirun know each other by themselves";
 const COMPILED: &str = "the plan is compiled before it is run, and kernels are gptjc's own";
 const OWN_KERNELS: &str = "kernels are gptjc's own";
 const ONE_MODEL: &str =
@@ -120,7 +121,7 @@ pub(super) const ROWS: &[Row] = &[
         help: "-1 or 0: there is one process",
         answers: &[
             (Words(&["-1", "0"]), Holds(ONE_PROCESS)),
-            (Other, Refused("start gptjc once, without mpirun or torchrun: one process uses all cores")),
+            (Other, Refused("start gptjc once, or with mpirun (docs/distributed.md), not with torchrun")),
         ],
     },
     Row {

@@ -36,8 +36,8 @@ impl Facts {
         })
     }
 
-    /// What `self`, of a run, has otherwise than a checkpoint's facts `saved`: one line each. The rounding is left out.
-    pub(crate) fn differences(&self, saved: &Facts) -> Vec<String> {
+    /// What `self`, of a run, has otherwise than `saved`, the facts of `other`: one line each. The rounding is left out.
+    pub(crate) fn differences(&self, saved: &Facts, other: &str) -> Vec<String> {
         let mut lines = Vec::new();
         let none = "nothing".to_owned();
         let names = self
@@ -48,7 +48,7 @@ impl Facts {
             let (given, kept) = (self.settings.get(name), saved.settings.get(name));
             if given != kept {
                 let (given, kept) = (given.unwrap_or(&none), kept.unwrap_or(&none));
-                lines.push(format!("{name}: given {given}, the checkpoint has {kept}"));
+                lines.push(format!("{name}: given {given}, {other} has {kept}"));
             }
         }
         if self.data != saved.data {
@@ -191,10 +191,10 @@ mod tests {
             data: data.to_owned(),
             weights: String::new(),
         };
-        assert!(facts("1", "a").differences(&facts("1", "a")).is_empty());
+        assert!(facts("1", "a").differences(&facts("1", "a"), "the other").is_empty());
         let mut saved = facts("2", "b");
         saved.settings.insert("--new".to_owned(), "x".to_owned());
-        let lines = facts("1", "a").differences(&saved);
+        let lines = facts("1", "a").differences(&saved, "the checkpoint");
         assert_eq!(lines.len(), 3, "{lines:?}");
         assert_eq!(lines[0], "--learning-rate: given 1, the checkpoint has 2");
         assert_eq!(lines[1], "--new: given nothing, the checkpoint has x");

@@ -12,6 +12,7 @@
 //!
 //! Does not: decide when a run begins or ends, or which model is the best.
 
+mod agreement;
 mod error;
 mod facts;
 pub(crate) mod places;

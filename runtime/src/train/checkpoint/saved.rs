@@ -105,7 +105,7 @@ impl Saved {
     fn check(&self, checkpoints: &Checkpoints, any_rounding: bool) -> Result<Vec<String>, CheckpointError> {
         let (facts, saved) = (checkpoints.facts(), &self.file.facts);
         let directory = || self.directory.clone();
-        let differences = facts.differences(saved);
+        let differences = facts.differences(saved, "the checkpoint");
         if !differences.is_empty() {
             return Err(CheckpointError::OtherRun { directory: directory(), differences });
         }

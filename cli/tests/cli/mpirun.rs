@@ -1,0 +1,164 @@
+//! Runs of several processes under mpirun. Each is small; the machine may have fewer cores than they have ranks.
+
+use crate::common::{copy_directory, edit_tensor, golden};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use tempfile::TempDir;
+
+const FLAGS: &str = "--lora-dropout 0.1 --precision f32 --micro-batch 1 --logging-steps 1 \
+                     --threads 1 --global-batch-size 6";
+
+struct Case {
+    root: TempDir,
+}
+
+impl Case {
+    fn new() -> Self {
+        Self { root: TempDir::new().unwrap() }
+    }
+
+    fn out(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    fn train(&self, out: &str, model: &Path, more: &str) -> Vec<String> {
+        let case = golden("accumulate");
+        let path = |path: PathBuf| path.to_str().unwrap().to_owned();
+        let mut words = vec!["train".to_owned()];
+        for (flag, value) in [
+            ("--model", path(model.to_owned())),
+            ("--train-tokens", path(case.join("batches.safetensors"))),
+            ("--adapter", path(case.join("adapter_init"))),
+            ("--output-dir", path(self.out(out))),
+        ] {
+            words.extend([flag.to_owned(), value]);
+        }
+        words.extend(FLAGS.split_whitespace().chain(more.split_whitespace()).map(str::to_owned));
+        words
+    }
+
+    /// A run of so many ranks.
+    fn mpirun(&self, ranks: usize, out: &str, more: &str) -> Command {
+        let mut command = mpirun();
+        command.args(["-n", &ranks.to_string(), env!("CARGO_BIN_EXE_gptjc")]);
+        command.args(self.train(out, &golden("accumulate/model"), more));
+        command
+    }
+
+    fn adapter(&self, out: &str) -> Vec<u8> {
+        fs::read(self.out(out).join("adapter_model.safetensors")).unwrap()
+    }
+}
+
+fn mpirun() -> Command {
+    let mut command = Command::new("mpirun");
+    command.args(["--oversubscribe", "--bind-to", "none"]);
+    // Tests may be run as root in a container; Open MPI wants to be told twice.
+    command.envs([("OMPI_ALLOW_RUN_AS_ROOT", "1"), ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")]);
+    command.env("OMPI_MCA_btl_vader_single_copy_mechanism", "none");
+    command
+}
+
+#[track_caller]
+fn ok(output: Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
+}
+
+#[test]
+fn ranks_write_the_bytes_of_one_process_and_go_on_with_others() {
+    let case = Case::new();
+    let alone = case.train("alone", &golden("accumulate/model"), "");
+    ok(Command::new(env!("CARGO_BIN_EXE_gptjc")).args(alone).output().unwrap());
+    let out = ok(case.mpirun(2, "two", "--save-strategy steps --save-steps 2").output().unwrap());
+    assert!(out.contains("2 ranks, 2 of them on") && out.contains("rank 0 sent"), "{out}");
+    assert_eq!(out.matches("trainable params").count(), 1, "one rank shows: {out}");
+    assert!(case.adapter("two") == case.adapter("alone"));
+    let from = case.out("two").join("checkpoint-2");
+    let more = format!("--resume-from-checkpoint {}", from.display());
+    ok(case.mpirun(3, "three", &more).output().unwrap());
+    assert!(case.adapter("three") == case.adapter("alone"));
+}
+
+#[test]
+fn a_rank_that_is_killed_ends_the_run_and_the_next_one_goes_on() {
+    let case = Case::new();
+    const EPOCHS: &str = "--num-train-epochs 40";
+    let alone = case.train("alone", &golden("accumulate/model"), EPOCHS);
+    ok(Command::new(env!("CARGO_BIN_EXE_gptjc")).args(alone).output().unwrap());
+    let more = &format!("{EPOCHS} --rolling-checkpoint-minutes 0.000001");
+    let mut child =
+        case.mpirun(3, "out", more).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // When the third step is logged, the checkpoint of the second is there.
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.by_ref().filter(|line| line.contains("loss")).nth(2).is_some());
+    let killed = Command::new("pkill").args(["-9", "-n", "-P", &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    lines.for_each(drop);
+    let ended = child.wait_with_output().unwrap();
+    assert!(!ended.status.success());
+    let message = String::from_utf8_lossy(&ended.stderr);
+    assert!(message.contains("rank 2") && message.contains("signal 9"), "{message}");
+    ok(case.mpirun(2, "out", &format!("{EPOCHS} --resume-from-checkpoint")).output().unwrap());
+    assert!(case.adapter("out") == case.adapter("alone"));
+}
+
+#[test]
+fn a_rank_with_another_model_or_a_broken_one_is_named() {
+    let case = Case::new();
+    let (from, other) = (golden("accumulate/model"), case.out("model"));
+    copy_directory(&from, &other);
+    let file = "model.safetensors";
+    let name = "transformer.h.1.mlp.fc_in.weight";
+    edit_tensor(&from.join(file), &other.join(file), name, |bytes| bytes[0] ^= 1);
+    let mixed = |out: &str| {
+        let mut command = mpirun();
+        let gptjc = env!("CARGO_BIN_EXE_gptjc");
+        command.args(["-n", "1", gptjc]).args(case.train(out, &from, ""));
+        command.args([":", "-n", "1", gptjc]).args(case.train(out, &other, ""));
+        command.output().unwrap()
+    };
+    let message = |output: Output| {
+        assert_eq!(output.status.code(), Some(1));
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(text.matches("error: ").count(), 1, "{text}");
+        text
+    };
+    let text = message(mixed("out"));
+    assert!(
+        text.contains("on rank 0 of 2") && text.contains("rank 1 would not do what rank 0 does"),
+        "{text}"
+    );
+    assert!(text.contains("the model: it has other weights"), "{text}");
+    fs::remove_file(other.join(file)).unwrap();
+    let text = message(mixed("out2"));
+    assert!(text.contains("on rank 1 of 2: error: cannot load the model"), "{text}");
+    assert!(!case.out("out").join("adapter_model.safetensors").exists());
+}
+
+#[test]
+fn a_command_line_that_cannot_be_read_is_refused_once() {
+    let output =
+        mpirun().args(["-n", "3", env!("CARGO_BIN_EXE_gptjc"), "train", "--no-such"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), text.matches("error: ").count()), (Some(2), 1), "{text}");
+}
+
+#[test]
+fn a_rank_that_hangs_is_named() {
+    let case = Case::new();
+    let more = "--rank-timeout 2 --num-train-epochs 2000";
+    let mut child =
+        case.mpirun(2, "out", more).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.contains("loss")));
+    let stop = Command::new("pkill").args(["-STOP", "-n", "-P", &child.id().to_string()]).status().unwrap();
+    assert!(stop.success());
+    lines.for_each(drop);
+    let ended = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&ended.stderr);
+    assert!(!ended.status.success() && text.contains("rank 1 has not answered for 2 s"), "{text}");
+}
