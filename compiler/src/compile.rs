@@ -17,6 +17,8 @@ use std::fmt;
 pub struct MemoryNeed {
     /// Frozen weights that stay in memory, in the type that the kernels read, as far as a micro-batch touches them.
     pub weights: u64,
+    /// Their copies besides the first, for other NUMA nodes.
+    pub copies: u64,
     /// Frozen weights that are there for a while.
     pub stream: u64,
     /// Parameters, state, batch, control and results.
@@ -32,6 +34,7 @@ impl MemoryNeed {
     pub fn of(plan: &Plan) -> Self {
         Self {
             weights: plan.prediction.touched_weight_bytes,
+            copies: plan.prediction.weight_copy_bytes,
             stream: plan.stream_bytes,
             persistent: plan.persistent_bytes,
             arena: plan.arena_bytes,
@@ -41,16 +44,20 @@ impl MemoryNeed {
 
     /// All of it.
     pub fn total(&self) -> u64 {
-        self.weights + self.stream + self.persistent + self.arena + self.process
+        self.weights + self.copies + self.stream + self.persistent + self.arena + self.process
     }
 }
 
 impl fmt::Display for MemoryNeed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { weights, stream, persistent, arena, process } = self;
+        let Self { weights, copies, stream, persistent, arena, process } = self;
+        write!(f, "weights take {weights} bytes, ")?;
+        if *copies > 0 {
+            write!(f, "their copies {copies}, ")?;
+        }
         write!(
             f,
-            "weights take {weights} bytes, streamed ones {stream}, parameters and state {persistent}, temporaries \
+            "streamed ones {stream}, parameters and state {persistent}, temporaries \
              {arena}, the process {process}"
         )
     }
@@ -144,6 +151,9 @@ fn finish(
         let reason = "a step reads more streamed units than there are slots".to_owned();
         return Err(CompileError::Lower { graph: Fused::TRAINING.to_owned(), reason });
     }
+    if choice.need.copies > 0 {
+        residency::copy(&mut plan, &fused.weights);
+    }
     remarks.extend(planned);
     plan.remarks = remarks;
     let cost = CostModel::new(&options.target);
@@ -169,6 +179,7 @@ fn predict(plan: &Plan, options: &CompileOptions, choice: &Choice, work: u64) ->
         peak_bytes: choice.need.total(),
         touched_weight_bytes: choice.need.weights,
         process_bytes: choice.need.process,
+        weight_copy_bytes: choice.need.copies,
         recomputed_blocks: choice.blocks as u64,
         ..Prediction::default()
     };

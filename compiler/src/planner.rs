@@ -212,15 +212,38 @@ impl<'o> Planner<'o> {
                 best = Some((index, choice));
             }
         }
-        let Some((index, choice)) = best else { return Err(self.impossible()) };
+        let Some((index, mut choice)) = best else { return Err(self.impossible()) };
         let fused = self.fused.swap_remove(index);
         let line = format!(
             "chosen: micro-batch {}, the fastest of {} ways that fit out of {} considered (equally fast: the least memory)",
             fused.micro_batch, self.fitting, self.considered
         );
         self.remarks.push(line);
+        self.copy_weights(&fused, &mut choice);
         let remarks = self.remarks.iter().map(|remark| format!("planner: {remark}")).collect();
         Ok((fused, choice, remarks))
+    }
+
+    /// Gives each of several NUMA nodes a copy of the weights that stay, if the budget has room for them. Each reads its own
+    /// then; otherwise they are spread over the nodes, and all nodes read most of them across the links between sockets. What
+    /// is copied after the choice does not change it: predictions price neither.
+    fn copy_weights(&mut self, fused: &Fused, choice: &mut Choice) {
+        let nodes = self.options.target.nodes();
+        let resident = choice.residency.resident_bytes(&fused.weights);
+        // A run of a plan that decodes has few rows, and tiles of columns: each node reads a part of every weight.
+        if nodes < 2 || resident == 0 || self.options.decode_sequences > 0 {
+            return;
+        }
+        let copies = (nodes - 1) * resident;
+        let room = self.budget.saturating_sub(choice.need.total());
+        if copies <= room {
+            choice.need.copies = copies;
+            self.remarks.push(format!("weights: a copy on each of {nodes} NUMA nodes, {copies} bytes more"));
+        } else {
+            self.remarks.push(format!(
+                "weights: spread over {nodes} NUMA nodes, as a copy on each takes {copies} bytes more and the budget has {room}"
+            ));
+        }
     }
 
     /// The error of a budget that nothing fits.
@@ -241,6 +264,7 @@ impl<'o> Planner<'o> {
         let threads = u64::from(self.cost.target().threads);
         Ok(MemoryNeed {
             weights: fused.weights.always,
+            copies: 0,
             stream: 0,
             persistent: plan.persistent_bytes,
             arena,

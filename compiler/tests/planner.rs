@@ -70,7 +70,8 @@ fn plans_fit_their_budgets_and_more_memory_is_never_slower() {
             let prediction = plan.prediction;
             assert!(prediction.peak_bytes <= budget * GIB, "{machine}, {budget} GiB: {prediction:?}");
             let regions = plan.arena_bytes + plan.persistent_bytes + plan.stream_bytes;
-            let sum = regions + prediction.touched_weight_bytes + prediction.process_bytes;
+            let weights = prediction.touched_weight_bytes + prediction.weight_copy_bytes;
+            let sum = regions + weights + prediction.process_bytes;
             assert_eq!(prediction.peak_bytes, sum, "{machine}, {budget} GiB");
             assert!(prediction.seconds <= slower * 1.005, "{machine}, {budget} GiB: {prediction:?}");
             slower = prediction.seconds;
@@ -80,6 +81,27 @@ fn plans_fit_their_budgets_and_more_memory_is_never_slower() {
             assert_eq!(names, 28 * 4 + 1, "{machine}, {budget} GiB");
             assert_eq!(plan.stream_bytes == 0, plan.entries.iter().all(|entry| entry.loads.is_empty()));
         }
+    }
+}
+
+#[test]
+fn each_node_gets_a_copy_of_the_weights_where_there_is_room() {
+    let remark = |plan: &Plan| plan.remarks.iter().any(|remark| remark.contains("NUMA nodes"));
+    let roomy = plan("spr-2s", 64 * GIB);
+    let copied: u64 =
+        roomy.buffers.iter().filter(|buffer| buffer.copied).filter_map(|buffer| buffer.bytes()).sum();
+    assert!(roomy.prediction.weight_copy_bytes >= copied && copied > 10 * GIB, "{:?}", roomy.prediction);
+    assert!(remark(&roomy), "{:?}", roomy.remarks);
+    // The table of embeddings and vectors are read where they are.
+    let is_copied = |name: &str| roomy.buffers.iter().any(|buffer| buffer.name == name && buffer.copied);
+    assert!(
+        is_copied("lm_head.weight") && !is_copied("transformer.wte.weight") && !is_copied("lm_head.bias")
+    );
+    for (machine, budget) in [("spr-2s", 20), ("spr-2s", 8), ("zen4-2c", 64)] {
+        let plan = plan(machine, budget * GIB);
+        assert_eq!(plan.prediction.weight_copy_bytes, 0, "{machine}, {budget} GiB");
+        assert!(plan.buffers.iter().all(|buffer| !buffer.copied));
+        assert_eq!(remark(&plan), machine == "spr-2s", "{:?}", plan.remarks);
     }
 }
 

@@ -15,7 +15,12 @@ use std::path::{Path, PathBuf};
 
 /// Describes this machine, with what was measured on it; a file of measurements that cannot be read counts as none.
 pub fn host() -> Target {
-    let target = unmeasured();
+    on(&Topology::host())
+}
+
+/// As [`host`], with the cores, sockets and NUMA nodes of `topology`, which may be pretended.
+pub fn on(topology: &Topology) -> Target {
+    let target = unmeasured(topology);
     match measurements_file() {
         Some(file) => with_measurements(&file, target.clone()).unwrap_or(target),
         None => target,
@@ -61,8 +66,7 @@ fn cpu_hash() -> String {
 }
 
 /// What the system says of this machine.
-fn unmeasured() -> Target {
-    let topology = Topology::host();
+fn unmeasured(topology: &Topology) -> Target {
     let (sockets, threads) = (topology.sockets().max(1), topology.threads() as u32);
     Target {
         name: "host".to_owned(),

@@ -65,6 +65,10 @@ impl Run {
             ..golden.train_options()
         };
         let mut trainer = golden.trainer(&self.options, train_options);
+        let is_copied = trainer.plan().buffers.iter().any(|buffer| buffer.copied);
+        let nodes = self.topology.map_or(1, |topology| topology.topology().place(self.threads).nodes().len());
+        let copies = if is_copied && nodes > 1 { nodes } else { 0 };
+        assert_eq!(trainer.executor().weight_copies(), copies);
         let windows = windows(packing);
         let windows: Vec<&Window> = windows.iter().collect();
         for rate in [1e-3, 7e-4, 3e-4] {
@@ -102,6 +106,15 @@ fn variants(packing: Packing, precision: Precision, isa: Isa) -> Vec<(&'static s
     for (name, threads) in [("2x1", 2), ("3x2", 6), ("2x2", 3)] {
         let topology = Some(name.parse().unwrap());
         variants.push((name, Run { threads, topology, ..Run::new(packing, precision, isa) }));
+    }
+    for (name, threads) in [("2x1", 2), ("3x2", 6), ("2x2", 3)] {
+        // A plan for these sockets, each with its own copy of the weights.
+        let topology: Pretended = name.parse().unwrap();
+        let mut run = Run { threads, topology: Some(topology), ..Run::new(packing, precision, isa) };
+        run.options.target.sockets = topology.topology().sockets() as u32;
+        let plan = gptjc_compiler::compile(&run.options).unwrap();
+        assert!(plan.prediction.weight_copy_bytes > 0, "{:?}", plan.remarks);
+        variants.push((name, run));
     }
     let mut small_caches = Run::new(packing, precision, isa);
     small_caches.options.target.l2_bytes = 4 << 10;

@@ -199,7 +199,9 @@ fn generator<'a>(
 /// The options of `plan` with the memory that it leaves: of the weights, both plans map the same pages.
 fn beside(plan: &Plan) -> CompileOptions {
     let need = MemoryNeed::of(plan);
-    let own = need.total() - need.weights;
+    // Copies are of this plan alone.
+    let shared = if need.copies == 0 { need.weights } else { 0 };
+    let own = need.total() - shared;
     CompileOptions {
         memory_budget: budget(&plan.options).saturating_sub(own).max(1),
         micro_batch: 0,

@@ -43,7 +43,8 @@ fn run_on(ranks: &Ranks, job: &JobFlags, plan: Option<&Path>, console: Console) 
     flags.window.ranks = ranks.count() as u64;
     let flags = flags_of_data(flags, &sources.train, plan.is_some(), console)?;
     let adapter_of = adapter.as_ref().map(|(path, adapter)| (*path, adapter));
-    let (plan, step) = plan_and_step(&flags, plan, adapter_of, &seat)?;
+    let topology = job.run.topology.map_or_else(Topology::host, Pretended::topology);
+    let (plan, step) = plan_and_step(&flags, plan, adapter_of, &seat, &topology)?;
     let prepare = || {
         let writes = ranks.is_first();
         let lock = writes.then(|| output::prepare(&job.output, job.checkpoint.resume())).transpose()?;
@@ -54,7 +55,7 @@ fn run_on(ranks: &Ranks, job: &JobFlags, plan: Option<&Path>, console: Console) 
     let (_lock, saved, checkpoint) = ranks::first_then_others(ranks, prepare)?;
 
     let in_order = matches!(sources.train, TrainSource::Tokens(..));
-    let options = train_options(job, step, in_order, &seat);
+    let options = train_options(job, step, in_order, seat.threads(topology.threads()));
     let threads = options.threads;
     let text = TextPath::new(&job.data, model_dir, WindowShape::of(&plan.options), threads, console);
     let windows = text.training(&sources.train)?;
@@ -126,6 +127,7 @@ fn plan_and_step(
     path: Option<&Path>,
     adapter: Option<(&Path, &Adapter)>,
     seat: &Seat,
+    topology: &Topology,
 ) -> Result<(Plan, StepShape), CliError> {
     let model = settings::model_config(&flags.model)?;
     if let Some(path) = path {
@@ -139,8 +141,8 @@ fn plan_and_step(
         let step = settings::against_plan(flags, model, &plan, path)?;
         return Ok((plan, step));
     }
-    let mut options =
-        settings::defaults(model, seat.share_of(machine::host()), adapter.map(|(_, adapter)| adapter));
+    let machine = seat.share_of(machine::on(topology));
+    let mut options = settings::defaults(model, machine, adapter.map(|(_, adapter)| adapter));
     settings::against_adapter(flags, &options, adapter)?;
     settings::overlay(flags, &mut options)?;
     let step = StepShape::new(&flags.window, &options)?;
@@ -148,7 +150,7 @@ fn plan_and_step(
 }
 
 /// What is chosen when the plan is run.
-fn train_options(job: &JobFlags, step: StepShape, in_order: bool, seat: &Seat) -> TrainOptions {
+fn train_options(job: &JobFlags, step: StepShape, in_order: bool, threads: usize) -> TrainOptions {
     let (flags, logging) = (&job.run, &job.logging);
     TrainOptions {
         learning_rate: flags.learning_rate,
@@ -170,10 +172,7 @@ fn train_options(job: &JobFlags, step: StepShape, in_order: bool, seat: &Seat) -
         eval: job.evaluation.cadence(logging.logging_steps),
         eval_on_start: job.evaluation.eval_on_start,
         save: job.checkpoint.cadence(),
-        threads: flags.threads.unwrap_or_else(|| {
-            let topology = flags.topology.map_or_else(Topology::host, Pretended::topology);
-            seat.threads(topology.threads())
-        }),
+        threads: flags.threads.unwrap_or(threads),
         topology: flags.topology,
         shuffle: !in_order,
     }

@@ -19,6 +19,8 @@ pub struct MemoryFacts {
     pub weight_bytes: u64,
     /// Bytes of them that are touched.
     pub touched_weight_bytes: u64,
+    /// Bytes of their copies besides the first, for other NUMA nodes.
+    pub weight_copy_bytes: u64,
     /// Bytes of the region that streamed weights are read into.
     pub stream_bytes: u64,
     /// Bytes of parameters, state, batch, control and results.
@@ -143,6 +145,7 @@ pub(super) fn of(plan: &Plan) -> MemoryFacts {
         peak_bytes: plan.prediction.peak_bytes,
         weight_bytes: plan.weight_bytes,
         touched_weight_bytes: plan.prediction.touched_weight_bytes,
+        weight_copy_bytes: plan.prediction.weight_copy_bytes,
         stream_bytes: plan.stream_bytes,
         persistent_bytes: plan.persistent_bytes,
         arena_bytes: plan.arena_bytes,

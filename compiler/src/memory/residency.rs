@@ -50,10 +50,15 @@ impl Residency {
         self.streamed.iter().filter(|&&streamed| streamed).count()
     }
 
+    /// Bytes of units that stay.
+    pub fn resident_bytes(&self, weights: &Weights) -> u64 {
+        let stay = weights.units.iter().zip(&self.streamed).filter(|(_, streamed)| !**streamed);
+        stay.map(|(bytes, _)| bytes).sum()
+    }
+
     /// Bytes of units that stay and of the stream region.
     pub fn bytes(&self, weights: &Weights) -> u64 {
-        let stay = weights.units.iter().zip(&self.streamed).filter(|(_, streamed)| !**streamed);
-        self.stream_bytes() + stay.map(|(bytes, _)| bytes).sum::<u64>()
+        self.stream_bytes() + self.resident_bytes(weights)
     }
 }
 
@@ -245,4 +250,11 @@ pub fn apply(plan: &mut Plan, graphs: &[Graph], weights: &Weights, residency: &R
     plan.stream_bytes = residency.stream_bytes();
     plan.weight_bytes = plan.buffers_in(Memory::Weight).filter_map(Buffer::bytes).sum();
     true
+}
+
+/// Has every NUMA node get a copy of the units that stay.
+pub fn copy(plan: &mut Plan, weights: &Weights) {
+    for buffer in &mut plan.buffers {
+        buffer.copied = buffer.memory() == Memory::Weight && weights.names.contains_key(&buffer.name);
+    }
 }

@@ -79,6 +79,9 @@ pub struct Buffer {
     /// Offset in bytes in the arena, in the persistent or in the stream region; 0 for a weight.
     #[prost(uint64, tag = "5")]
     pub offset: u64,
+    /// Of a weight: every NUMA node gets a copy of its own.
+    #[prost(bool, tag = "6")]
+    pub copied: bool,
 }
 
 /// A buffer whose dtype or extent is of no kind that this version knows.
@@ -104,7 +107,7 @@ impl Buffer {
             .iter()
             .map(|dim| Dimension { bound: dim.bound as u64, extent: extent(dim.extent) })
             .collect();
-        Self { name: name.to_owned(), memory: memory.into(), dtype, dims, offset }
+        Self { name: name.to_owned(), memory: memory.into(), dtype, dims, offset, copied: false }
     }
 
     /// Dtype and shape.

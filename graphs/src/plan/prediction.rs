@@ -5,7 +5,7 @@
 /// An optimizer step is `micro_steps` runs of `micro_step` and one of `apply`. All numbers are 0 in a plan that decodes.
 #[derive(Clone, Copy, PartialEq, prost::Message)]
 pub struct Prediction {
-    /// Bytes of memory at the peak: resident weights as far as they are touched, the persistent, arena and stream
+    /// Bytes of memory at the peak: resident weights as far as they are touched and their copies, the persistent, arena and stream
     /// regions, and `process_bytes`.
     #[prost(uint64, tag = "1")]
     pub peak_bytes: u64,
@@ -40,4 +40,7 @@ pub struct Prediction {
     /// Blocks whose activations are computed a second time.
     #[prost(uint64, tag = "11")]
     pub recomputed_blocks: u64,
+    /// Bytes of the copies of weights that are there besides the first: one for each further NUMA node.
+    #[prost(uint64, tag = "12")]
+    pub weight_copy_bytes: u64,
 }

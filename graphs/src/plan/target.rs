@@ -74,6 +74,12 @@ impl Target {
         self.isa.parse().unwrap_or(Isa::Portable)
     }
 
+    /// NUMA nodes of all sockets, at least 1.
+    pub fn nodes(&self) -> u64 {
+        let guessed = self.with_guesses();
+        u64::from(guessed.sockets) * u64::from(guessed.numa_nodes_per_socket)
+    }
+
     /// The same machine with a guess for everything that is not known: one socket with one NUMA node, a thread a core,
     /// caches of a common server core, two channels' share of memory bandwidth (10 GB/s a core, 25 GB/s at least), a
     /// disk of 1 GB/s, and the peak of [the instruction set](Target::isa) at 2.5 GHz.

@@ -17,7 +17,8 @@ pub fn print(plan: &Plan, out: &mut impl Write) -> fmt::Result {
     print_prediction(plan, out)?;
     for buffer in plan.buffers.iter().filter(|buffer| buffer.memory() != Memory::Arena) {
         let ty = buffer.ty().map_or_else(|error| error.to_string(), |ty| ty.to_string());
-        writeln!(out, "  {:<9} {ty} `{}` at {}", buffer.memory().name(), buffer.name, buffer.offset)?;
+        let copied = if buffer.copied { ", a copy on each NUMA node" } else { "" };
+        writeln!(out, "  {:<9} {ty} `{}` at {}{copied}", buffer.memory().name(), buffer.name, buffer.offset)?;
     }
     for entry in &plan.entries {
         writeln!(

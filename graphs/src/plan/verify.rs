@@ -94,6 +94,7 @@ fn check_buffer(plan: &Plan, buffer: &Buffer) -> Result<(), String> {
     let region = match buffer.memory() {
         Memory::Arena => plan.arena_bytes,
         Memory::Weight => return Ok(()),
+        _ if buffer.copied => return Err("it is to be copied, and no weight that stays".to_owned()),
         Memory::Stream => plan.stream_bytes,
         Memory::Parameter | Memory::State | Memory::Batch | Memory::Control | Memory::Result => {
             plan.persistent_bytes

@@ -1,5 +1,6 @@
 //! Binds a plan: memory for every buffer, a kernel for every step.
 
+use super::copies::{self, Copies};
 use super::read_ahead::ReadAhead;
 use super::reader::{BoundLoad, EntryLoads, Reader, Source, Work};
 use super::stream::Schedule;
@@ -8,6 +9,7 @@ use super::{Bound, BoundEntry, ExecutorError};
 use crate::kernels::{self, Call, Element, Kernel, View};
 use crate::memory::file_reader::FileReader;
 use crate::memory::region::Region;
+use crate::topology::Placement;
 use crate::weights::{Checkpoint, TensorView, WeightDtype, convert};
 use gptjc_graphs::dtype::DType;
 use gptjc_graphs::plan::{EntryPoint, KernelId, Memory, Plan, Step, verify};
@@ -49,8 +51,9 @@ impl WeightStore {
         Ok(tensor)
     }
 
-    /// Has the system fetch the weights of `plan` that are used where they are mapped, in the order of their first use.
-    pub(super) fn read_ahead(&self, plan: &Plan) -> ReadAhead {
+    /// Has the system fetch the weights of `plan` that are used where they are mapped, in the order of their first use, and
+    /// spread them over the NUMA nodes `nodes`.
+    pub(super) fn read_ahead(&self, plan: &Plan, nodes: Vec<usize>) -> ReadAhead {
         let Some(checkpoint) = &self.checkpoint else { return ReadAhead::default() };
         let mut seen = vec![false; plan.buffers.len()];
         let mut tensors = Vec::new();
@@ -62,7 +65,7 @@ impl WeightStore {
                 tensors.push((buffer.name.clone(), bytes));
             }
         }
-        ReadAhead::start(Arc::clone(checkpoint), tensors)
+        ReadAhead::start(Arc::clone(checkpoint), tensors, nodes)
     }
 
     /// Where the tensor `name`, of the type `ty` in the plan, is read from; its file is added to `files` if it is not there.
@@ -94,7 +97,6 @@ impl WeightStore {
 
     /// The tensor `name` as `ty`.
     fn view(&mut self, name: &str, ty: &TensorType) -> Result<View, ExecutorError> {
-        let missing = || ExecutorError::NoBuffer(name.to_owned());
         let tensor = self.tensor(name, ty)?;
         let address = tensor.bytes.as_ptr();
         let same_dtype = match ty.dtype {
@@ -108,8 +110,30 @@ impl WeightStore {
             // verifier refuses a step that does.
             return Ok(unsafe { View::new(address.cast_mut(), ty.clone()) });
         }
-        let region = Region::new(ty.bytes(), "a converted weight")?;
-        // SAFETY: the view is used here, and by kernels that are dropped before the store.
+        let (view, region) = self.copy(name, ty, "a converted weight")?;
+        self.converted.push(region);
+        Ok(view)
+    }
+
+    /// Says that nobody reads the tensor `name` where it is mapped any more.
+    pub(super) fn release(&self, name: &str) {
+        if let Some(checkpoint) = &self.checkpoint {
+            let bytes = checkpoint.tensor(name).map_or(0, |tensor| tensor.bytes.len());
+            checkpoint.release(name, 0..bytes);
+        }
+    }
+
+    /// The tensor `name` as `ty` in memory of its own, for `what`. Kernels that use the view are dropped before the region.
+    pub(super) fn copy(
+        &self,
+        name: &str,
+        ty: &TensorType,
+        what: &'static str,
+    ) -> Result<(View, Region), ExecutorError> {
+        let missing = || ExecutorError::NoBuffer(name.to_owned());
+        let tensor = self.tensor(name, ty)?;
+        let region = Region::new(ty.bytes(), what)?;
+        // SAFETY: the view is used here, and by kernels that are dropped before the region.
         let view = unsafe { region.view(0, ty.clone()) }.ok_or_else(missing)?;
         // SAFETY: the region was just made: nobody else has a view of it.
         let converted = unsafe {
@@ -124,28 +148,34 @@ impl WeightStore {
             expected: ty.clone(),
             found: error.to_string(),
         })?;
-        self.converted.push(region);
-        Ok(view)
+        Ok((view, region))
     }
 }
 
-/// Binds every buffer and every step of `plan`.
-pub(super) fn bind(plan: &Plan, mut weights: WeightStore) -> Result<(Bound, Reader), ExecutorError> {
+/// Binds every buffer and every step of `plan`, for threads at the places of `placement`.
+pub(super) fn bind(
+    plan: &Plan,
+    mut weights: WeightStore,
+    placement: &Placement,
+) -> Result<(Bound, Reader), ExecutorError> {
     verify::verify(plan)?; // what the kernels' safety rests on
+    let copies = copies::make(plan, &weights, placement)?;
     let arena = Region::new(plan.arena_bytes as usize, "temporaries")?;
     let persistent = Region::new(plan.persistent_bytes as usize, "parameters and state")?;
     let stream = Region::new(plan.stream_bytes as usize, "weights that are read as they are needed")?;
     let mut views = Vec::with_capacity(plan.buffers.len());
     let mut named = HashMap::new();
     let mut kept = Vec::new();
-    for buffer in &plan.buffers {
+    for (index, buffer) in plan.buffers.iter().enumerate() {
         let outside = || ExecutorError::NoBuffer(buffer.name.clone());
         let ty = buffer.ty().map_err(|_| outside())?;
         let view = match buffer.memory() {
             // SAFETY: `Bound` drops the kernels and named views before the regions.
             Memory::Arena => unsafe { arena.view(buffer.offset as usize, ty) }.ok_or_else(outside)?,
-            // A streamed tensor is read where it lies in the mapped checkpoint.
-            Memory::Weight => weights.view(&buffer.name, &ty)?,
+            Memory::Weight => match copies.first().and_then(|copies| copies.views.get(&index)) {
+                Some(copy) => copy.clone(),
+                None => weights.view(&buffer.name, &ty)?,
+            },
             // SAFETY: as above; the reader is dropped before as well (see `Executor`).
             Memory::Stream => unsafe { stream.view(buffer.offset as usize, ty) }.ok_or_else(outside)?,
             Memory::Parameter | Memory::State | Memory::Batch | Memory::Control | Memory::Result => {
@@ -160,15 +190,25 @@ pub(super) fn bind(plan: &Plan, mut weights: WeightStore) -> Result<(Bound, Read
         views.push(view);
     }
     let entries: Vec<BoundEntry> =
-        plan.entries.iter().map(|entry| bind_entry(entry, &views)).collect::<Result<_, _>>()?;
-    let scratch =
-        entries.iter().flat_map(|entry| &entry.kernels).map(|kernel| kernel.scratch()).max().unwrap_or(0);
+        plan.entries.iter().map(|entry| bind_entry(entry, &views, &copies)).collect::<Result<_, _>>()?;
+    let kernels = entries.iter().flat_map(|entry| entry.kernels_of(0));
+    let scratch = kernels.map(|kernel| kernel.scratch()).max().unwrap_or(0);
     let work = bind_loads(plan, &views, &weights)?;
     // SAFETY: the reader is dropped before `Bound`, which has the stream region. The plan was verified: a load does not
     // start before the steps that read what lies in its place are done, and steps that read it wait until it is counted.
     let reader = unsafe { Reader::start(work) }?;
-    let bound =
-        Bound { entries, named, views, scratch, kept, _arena: arena, persistent, stream, _weights: weights };
+    let bound = Bound {
+        entries,
+        named,
+        views,
+        scratch,
+        kept,
+        _arena: arena,
+        persistent,
+        stream,
+        copies,
+        _weights: weights,
+    };
     Ok((bound, reader))
 }
 
@@ -211,19 +251,18 @@ impl Bound {
     }
 }
 
-fn bind_entry(entry: &EntryPoint, views: &[View]) -> Result<BoundEntry, ExecutorError> {
-    let mut kernels = Vec::with_capacity(entry.steps.len());
+fn bind_entry(entry: &EntryPoint, views: &[View], copies: &[Copies]) -> Result<BoundEntry, ExecutorError> {
     let mut bounds = Extents::default();
-    for (index, step) in entry.steps.iter().enumerate() {
-        let kernel = bind_step(step, views).map_err(|source| ExecutorError::Kernel {
-            entry: entry.name.clone(),
-            step: index,
-            source: Box::new(source),
-        })?;
-        kernels.push(kernel);
+    for step in &entry.steps {
         for &id in step.operands.iter().chain(&step.results) {
             narrow(&mut bounds, views[id as usize].ty());
         }
+    }
+    let mut kernels = vec![bind_steps(entry, views)?];
+    for node in copies.iter().skip(1) {
+        let mut own = views.to_vec();
+        node.views.iter().for_each(|(&index, view)| own[index] = view.clone());
+        kernels.push(bind_steps(entry, &own)?);
     }
     let loads = entry.loads.len() as u64;
     // The plan was verified: loads are in the order of the steps that need them.
@@ -231,6 +270,18 @@ fn bind_entry(entry: &EntryPoint, views: &[View]) -> Result<BoundEntry, Executor
         .map(|step| entry.loads.partition_point(|load| load.before_step as usize <= step) as u64)
         .collect();
     Ok(BoundEntry { name: entry.name.clone(), kernels, loads, needs, bounds })
+}
+
+/// A kernel for each step.
+fn bind_steps(entry: &EntryPoint, views: &[View]) -> Result<Vec<Box<dyn Kernel>>, ExecutorError> {
+    let bind = |(index, step): (usize, &Step)| {
+        bind_step(step, views).map_err(|source| ExecutorError::Kernel {
+            entry: entry.name.clone(),
+            step: index,
+            source: Box::new(source),
+        })
+    };
+    entry.steps.iter().enumerate().map(bind).collect()
 }
 
 fn bind_step(step: &Step, views: &[View]) -> Result<Box<dyn Kernel>, kernels::KernelError> {

@@ -7,6 +7,7 @@
 //! Does not: know what the entry points mean; see [`crate::train`].
 
 mod bind;
+mod copies;
 mod inspect;
 #[cfg(test)]
 mod jitter;
@@ -20,7 +21,8 @@ mod timing;
 
 use crate::kernels::{Element, Kernel, KernelError, View};
 use crate::memory::region::{OutOfMemory, Region};
-use crate::topology::Topology;
+use crate::topology::{Interleaved, Topology};
+use copies::Copies;
 use gptjc_graphs::plan::{Plan, verify::PlanError};
 use gptjc_graphs::shape::{Extents, TensorType};
 use read_ahead::ReadAhead;
@@ -109,13 +111,26 @@ pub enum ExecutorError {
 /// One bound entry point.
 struct BoundEntry {
     name: String,
-    kernels: Vec<Box<dyn Kernel>>,
+    /// For each NUMA node that has copies of weights, or once for all: a kernel for each step.
+    kernels: Vec<Vec<Box<dyn Kernel>>>,
     /// Number of its loads.
     loads: u64,
     /// For each step, how many of them must be done before it.
     needs: Vec<u64>,
     /// Smallest bound of each extent among the entry's buffers.
     bounds: Extents,
+}
+
+impl BoundEntry {
+    /// The kernels for threads of NUMA node `node`, by index among those with threads.
+    fn kernels_of(&self, node: usize) -> &[Box<dyn Kernel>] {
+        self.kernels.get(node).or(self.kernels.first()).map_or(&[], Vec::as_slice)
+    }
+
+    /// Number of steps.
+    fn steps(&self) -> usize {
+        self.kernels_of(0).len()
+    }
 }
 
 /// A plan bound to memory.
@@ -131,6 +146,8 @@ struct Bound {
     _arena: Region,
     persistent: Region,
     stream: Region,
+    /// Of weights, by NUMA node.
+    copies: Vec<Copies>,
     _weights: WeightStore,
 }
 
@@ -177,11 +194,18 @@ impl Executor {
         threads: usize,
         stop: Arc<AtomicBool>,
     ) -> Result<Self, ExecutorError> {
-        let read_ahead = weights.read_ahead(&plan);
-        let (bound, reader) = bind::bind(&plan, weights)?;
+        let placement = topology.place(threads);
+        let is_copied = plan.buffers.iter().any(|buffer| buffer.copied);
+        let spread = if is_copied || topology.pretended { Vec::new() } else { placement.nodes() };
+        let read_ahead = weights.read_ahead(&plan, spread.clone());
+        let (bound, reader) = {
+            // For weights that are converted.
+            let _policy = Interleaved::over(&spread);
+            bind::bind(&plan, weights, &placement)?
+        };
         let bound = Arc::new(bound);
         let reader = reader; // declared after what it reads into, so that it is dropped before on an error
-        let team = Team::new(topology.place(threads), &bound, &reader.stream, stop)?;
+        let team = Team::new(placement, &bound, &reader.stream, stop)?;
         Ok(Self { team, reader, bound, plan, _read_ahead: read_ahead })
     }
 
@@ -221,6 +245,11 @@ impl Executor {
     /// The plan.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// NUMA nodes that have copies of weights of their own; 0 if all read the same.
+    pub fn weight_copies(&self) -> usize {
+        self.bound.copies.len()
     }
 
     /// Threads of the team.

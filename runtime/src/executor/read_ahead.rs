@@ -2,6 +2,7 @@
 //!
 //! Without it, a page is fetched when a kernel first touches it, by a thread that then waits.
 
+use crate::topology::Interleaved;
 use crate::weights::Checkpoint;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,14 +22,21 @@ pub(super) struct ReadAhead {
 }
 
 impl ReadAhead {
-    /// Asks for `tensors` (names and bytes), in this order. That a thread cannot be started is no error.
-    pub(super) fn start(checkpoint: Arc<Checkpoint>, tensors: Vec<(String, usize)>) -> Self {
+    /// Asks for `tensors` (names and bytes), in this order, to be spread over the NUMA nodes `nodes`. That a thread cannot be
+    /// started is no error.
+    pub(super) fn start(
+        checkpoint: Arc<Checkpoint>,
+        tensors: Vec<(String, usize)>,
+        nodes: Vec<usize>,
+    ) -> Self {
         if tensors.iter().map(|(_, bytes)| bytes).sum::<usize>() < WORTHWHILE {
             return Self::default();
         }
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let ask = move || {
+            // Whoever fetches a page first decides where it lies. A refusal costs speed.
+            let _policy = Interleaved::over(&nodes);
             for (name, bytes) in tensors {
                 for start in (0..bytes).step_by(PIECE) {
                     if stopped.load(Ordering::Relaxed) {

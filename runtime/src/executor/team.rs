@@ -77,6 +77,8 @@ struct Shared {
     bound: Arc<Bound>,
     stream: Arc<Stream>,
     placement: Placement,
+    /// The NUMA node of each thread, by index among those with threads.
+    nodes: Vec<usize>,
     /// What each thread is bound to.
     masks: Vec<Option<CpuMask>>,
     job: Mutex<Job>,
@@ -115,13 +117,14 @@ impl Team {
         stop: Arc<AtomicBool>,
     ) -> Result<Self, std::io::Error> {
         let phases = |entry: &BoundEntry| -> usize {
-            entry.kernels.iter().map(|kernel| kernel.phases(&entry.bounds)).sum()
+            entry.kernels_of(0).iter().map(|kernel| kernel.phases(&entry.bounds)).sum()
         };
         let phases = bound.entries.iter().map(phases).max().unwrap_or(0);
         let mask = |cpus: &Vec<usize>| if cpus.is_empty() { None } else { CpuMask::new(cpus) };
         let shared = Arc::new(Shared {
             bound: Arc::clone(bound),
             stream: Arc::clone(stream),
+            nodes: (0..placement.places.len()).map(|thread| placement.node_of(thread)).collect(),
             masks: placement.places.iter().map(|place| mask(&place.cpus)).collect(),
             job: Mutex::new(Job::default()),
             announced: Signal::default(),
@@ -137,7 +140,7 @@ impl Team {
         });
         let (workers, scratch) = (Vec::new(), Vec::new());
         let sessions = Sessions::default();
-        let clock = Clock::new(StepTotals::new(bound.entries.iter().map(|entry| entry.kernels.len())));
+        let clock = Clock::new(StepTotals::new(bound.entries.iter().map(BoundEntry::steps)));
         let mut team = Self { shared, workers, scratch, sessions, paused: None, clock };
         for index in 1..team.threads() {
             let shared = Arc::clone(&team.shared);
@@ -182,12 +185,12 @@ impl Team {
         shared.tiles.reset();
         self.clock.start_run();
         let bound = &shared.bound.entries[entry];
-        let (loads, steps) = (bound.loads, bound.kernels.len() as u64);
+        let (loads, steps) = (bound.loads, bound.steps() as u64);
         let (first, before) = match paused {
             Some(paused) => (paused.next, paused.before),
             None => (0, self.sessions.begin_run(&shared.stream, entry, loads, steps)),
         };
-        let end_step = part.end.min(bound.kernels.len());
+        let end_step = part.end.min(bound.steps());
         let mut job = lock(&shared.job);
         let epoch = job.epoch + 1;
         *job =
@@ -196,7 +199,7 @@ impl Team {
         drop(job);
         shared.announced.set(current.epoch);
         let end = run_entry(shared, 0, &current, &mut self.scratch, Some(&mut self.clock));
-        if end == End::Done && end_step == bound.kernels.len() {
+        if end == End::Done && end_step == bound.steps() {
             self.sessions.end_run(entry, before, loads);
         } else if end == End::Done {
             self.paused = Some(Paused { entry, next: end_step, before });
@@ -271,7 +274,8 @@ fn run_entry(
     mut clock: Option<&mut Clock>,
 ) -> End {
     let domain = shared.placement.places[thread].domain;
-    let BoundEntry { kernels, needs, loads, .. } = &shared.bound.entries[job.entry];
+    let BoundEntry { needs, loads, .. } = &shared.bound.entries[job.entry];
+    let kernels = shared.bound.entries[job.entry].kernels_of(shared.nodes[thread]);
     let mut phases_before = 0;
     let (first, last) = job.steps;
     for (step, kernel) in kernels.iter().enumerate().take(last).skip(first) {
@@ -331,7 +335,8 @@ fn run_phase(
     scratch: &mut [f32],
 ) {
     let tiles = kernel.tiles(phase, extents);
-    shared.tiles.claim(counter, domain, tiles, |tile| {
+    let row_tiles = kernel.row_tiles(phase, extents).unwrap_or(tiles);
+    shared.tiles.claim(counter, domain, tiles, row_tiles, |tile| {
         // SAFETY: the plan was verified: operands of a step are not among what any thread writes in it, and were written
         // before the last barrier; each tile of a phase is claimed by one thread only, and a barrier ends the phase;
         // regions and weights live in `Bound`; extents were checked against the bounds; scratch is the largest of all

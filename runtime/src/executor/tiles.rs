@@ -1,9 +1,10 @@
 //! Who computes which tile.
 //!
-//! The tiles of a phase are cut into one range for each domain (cores that share a socket and a NUMA node), as long as
-//! the domain has threads. A thread claims tiles of its own domain; when they are gone, it helps the domains of its own
-//! socket and then the others. So most of what a thread touches was touched by the same domain in other steps that are
-//! cut the same way, and no thread idles while there is work. Results do not depend on it.
+//! The rows of a phase are cut into one range for each domain (cores that share a socket and a NUMA node), as long as
+//! the domain has threads: rows are the tokens of a micro-batch, window by window, so that every domain computes the same
+//! windows in every step and its activations stay in its own memory. A thread claims tiles of its own domain; when they are
+//! gone, it helps the domains of its own socket and then the others, and no thread idles while there is work. Results do not
+//! depend on it.
 
 use crate::topology::Domain;
 use std::ops::Range;
@@ -54,26 +55,65 @@ impl Tiles {
     }
 
     /// Claims tiles of `phase`, of which there are `tiles`, until none is left; `run` gets each that a thread of `domain`
-    /// got hold of. A tile is handed out once.
-    pub(super) fn claim(&self, phase: usize, domain: usize, tiles: usize, mut run: impl FnMut(usize)) {
+    /// got hold of. A tile is handed out once. `row_tiles` of them are side by side for the same columns; all of them, if
+    /// tiles are not cut by columns.
+    pub(super) fn claim(
+        &self,
+        phase: usize,
+        domain: usize,
+        tiles: usize,
+        row_tiles: usize,
+        mut run: impl FnMut(usize),
+    ) {
         assert!(phase < self.stride, "more phases than at the bounds");
         for &other in &self.orders[domain] {
-            let range = self.range(other, tiles);
+            let share = self.share(other, tiles, row_tiles);
             let counter = &self.counters[other * self.stride + phase];
             loop {
-                let tile = range.start + counter.fetch_add(1, Ordering::Relaxed);
-                if tile >= range.end {
+                let index = counter.fetch_add(1, Ordering::Relaxed);
+                if index >= share.count {
                     break;
                 }
-                run(tile);
+                run(share.tile(index));
             }
         }
     }
 
-    /// The part of `tiles` tiles that belongs to `domain`.
-    fn range(&self, domain: usize, tiles: usize) -> Range<usize> {
+    /// The tiles that belong to `domain`: its rows for all columns. Where there are fewer tiles of rows than domains, a range
+    /// of all tiles.
+    fn share(&self, domain: usize, tiles: usize, row_tiles: usize) -> Share {
+        let domains = self.orders.len();
+        let by_rows = row_tiles >= domains && tiles.is_multiple_of(row_tiles.max(1));
+        let side_by_side = if by_rows { row_tiles } else { tiles };
+        let Range { start, end } = self.range(domain, side_by_side);
+        let (rows, columns) = (end - start, tiles.checked_div(side_by_side).unwrap_or(0));
+        Share { start, rows, side_by_side, count: rows * columns }
+    }
+
+    /// The part of `count` things in a row that belongs to `domain`.
+    fn range(&self, domain: usize, count: usize) -> Range<usize> {
         let all = self.threads.last().map_or(1, |&threads| threads.max(1));
-        tiles * self.threads[domain] / all..tiles * self.threads[domain + 1] / all
+        count * self.threads[domain] / all..count * self.threads[domain + 1] / all
+    }
+}
+
+/// Tiles of a domain.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    /// The first tile of rows.
+    start: usize,
+    /// Tiles of rows.
+    rows: usize,
+    /// Tiles of rows of all domains.
+    side_by_side: usize,
+    /// Tiles.
+    count: usize,
+}
+
+impl Share {
+    /// The tile with this index in the share, below its count.
+    fn tile(self, index: usize) -> usize {
+        index / self.rows * self.side_by_side + self.start + index % self.rows
     }
 }
 
@@ -89,20 +129,39 @@ mod tests {
     #[test]
     fn every_tile_is_handed_out_once_and_the_own_ones_first() {
         let domains = domains(&[(0, 2), (0, 1), (1, 3)]);
-        for tiles in [0, 1, 2, 5, 6, 7, 100] {
+        // By rows of tiles; the last ones have fewer than domains, or are no matrix.
+        for (tiles, row_tiles) in
+            [(0, 0), (1, 1), (7, 7), (100, 100), (12, 6), (35, 7), (9, 3), (4, 2), (10, 4), (0, 4)]
+        {
             for domain in 0..3 {
                 let counters = Tiles::new(3, &domains);
                 let mut found = Vec::new();
-                counters.claim(2, domain, tiles, |tile| found.push(tile));
-                let own = counters.range(domain, tiles);
-                assert_eq!(found[..own.len()], own.collect::<Vec<_>>());
+                counters.claim(2, domain, tiles, row_tiles, |tile| found.push(tile));
+                let own = counters.share(domain, tiles, row_tiles);
+                assert_eq!(
+                    found[..own.count],
+                    (0..own.count).map(|index| own.tile(index)).collect::<Vec<_>>()
+                );
                 let mut sorted = found.clone();
                 sorted.sort_unstable();
-                assert_eq!(sorted, (0..tiles).collect::<Vec<_>>());
-                counters.claim(2, 0, tiles, |tile| panic!("{tile} is claimed twice"));
+                assert_eq!(sorted, (0..tiles).collect::<Vec<_>>(), "{tiles} tiles, {row_tiles} side by side");
+                counters.claim(2, 0, tiles, row_tiles, |tile| panic!("{tile} is claimed twice"));
             }
         }
         assert_eq!(Tiles::new(1, &domains).orders, [[0, 1, 2], [1, 0, 2], [2, 0, 1]]);
+    }
+
+    #[test]
+    fn a_domain_has_the_same_rows_of_all_columns() {
+        let counters = Tiles::new(1, &domains(&[(0, 2), (1, 2)]));
+        let tiles = |domain, tiles, row_tiles| {
+            let share = counters.share(domain, tiles, row_tiles);
+            (0..share.count).map(|index| share.tile(index)).collect::<Vec<_>>()
+        };
+        assert_eq!(tiles(0, 12, 4), [0, 1, 4, 5, 8, 9]);
+        assert_eq!(tiles(1, 12, 4), [2, 3, 6, 7, 10, 11]);
+        assert_eq!(tiles(1, 6, 3), [1, 2, 4, 5]);
+        assert_eq!(tiles(1, 5, 1), [2, 3, 4], "one row for two domains: columns");
     }
 
     #[test]
@@ -118,12 +177,12 @@ mod tests {
         let counters = Tiles::new(1, &domains(&[(0, 1)]));
         let count = || {
             let mut count = 0;
-            counters.claim(0, 0, 4, |_| count += 1);
+            counters.claim(0, 0, 4, 4, |_| count += 1);
             count
         };
         assert_eq!((count(), count()), (4, 0));
         counters.reset();
         assert_eq!(count(), 4);
-        assert!(std::panic::catch_unwind(|| counters.claim(1 << 20, 0, 1, |_| ())).is_err());
+        assert!(std::panic::catch_unwind(|| counters.claim(1 << 20, 0, 1, 1, |_| ())).is_err());
     }
 }

@@ -21,7 +21,7 @@ impl Blocks {
     }
 
     /// Tiles of `rows` rows.
-    fn row_tiles(self, rows: usize) -> usize {
+    pub(crate) fn row_tiles(self, rows: usize) -> usize {
         rows.div_ceil(self.rows)
     }
 

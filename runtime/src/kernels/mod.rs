@@ -64,6 +64,12 @@ pub trait Kernel: Send + Sync {
     /// Number of tiles of a phase for these extents. Tiles of a phase are independent of each other.
     fn tiles(&self, phase: usize, extents: &Extents) -> usize;
 
+    /// Of a phase whose tiles are cut by rows and by columns, columns changing slowest: how many there are side by side for
+    /// the same columns. None if tiles come in the order of their rows, or have none.
+    fn row_tiles(&self, _phase: usize, _extents: &Extents) -> Option<usize> {
+        None
+    }
+
     /// Scratch that [`run_tile`](Self::run_tile) needs, in f32 elements, for each thread.
     fn scratch(&self) -> usize;
 

@@ -1,7 +1,7 @@
 //! Several processes that train one model together: who they are, how they agree, what they send each other.
 //!
 //! Every rank computes some windows of an optimizer step and sends the sums that are nodes of the window tree; all ranks
-//! end up with the same total, so that clipping and AdamW see the same bits everywhere ([`tree`]). What is below is a
+//! end up with the same total, so that clipping and AdamW see the same bits everywhere (`ranks/tree.rs`). What is below is a
 //! [`Transport`]: MPI (cargo feature `mpi`), or threads of one process ([`local`]), which is how the rest is tested.
 //!
 //! A rank that fails tells the others in its next [`Ranks::stand`], whichever that is: everyone then ends, and the first

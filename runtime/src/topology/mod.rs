@@ -8,6 +8,7 @@
 //! Does not: change results. They depend on neither threads nor sockets, so a topology may be pretended.
 
 mod affinity;
+mod memory_policy;
 mod pretended;
 mod quota;
 mod sys;
@@ -15,6 +16,7 @@ mod sys;
 mod tests;
 
 pub use affinity::{BoundThread, CpuMask, allowed};
+pub use memory_policy::Interleaved;
 pub use pretended::Pretended;
 
 use crate::diagnosis::SystemFiles;
@@ -84,6 +86,25 @@ pub struct Placement {
     pub domains: Vec<Domain>,
     /// A place for each thread; the first is that of the thread that starts a run.
     pub places: Vec<Place>,
+}
+
+impl Placement {
+    /// Numbers of the NUMA nodes that have a thread, in the order of the domains.
+    pub fn nodes(&self) -> Vec<usize> {
+        let mut nodes: Vec<usize> = Vec::new();
+        for domain in &self.domains {
+            if !nodes.contains(&domain.node) {
+                nodes.push(domain.node);
+            }
+        }
+        nodes
+    }
+
+    /// Which of [`nodes`](Self::nodes) thread `thread` runs on.
+    pub fn node_of(&self, thread: usize) -> usize {
+        let node = self.domains[self.places[thread].domain].node;
+        self.nodes().iter().position(|&other| other == node).unwrap_or(0)
+    }
 }
 
 impl Topology {

@@ -52,10 +52,14 @@ pub(super) fn write(view: &View<'_>, entry: &EntryReport, out: &mut String) {
     section(out, "memory", "Memory", &lead, &body);
 }
 
+/// What the copies of weights are called.
+const COPIES: &str = "their copies on other NUMA nodes";
+
 /// A bar of the parts, as long as the budget.
 fn parts(memory: &MemoryFacts) -> String {
     let parts = [
         ("c-weights", "weights that stay", memory.touched_weight_bytes),
+        ("c-weights", COPIES, memory.weight_copy_bytes),
         ("c-stream", "weights read in turns", memory.stream_bytes),
         ("c-kept", "parameters, state, batch", memory.persistent_bytes),
         ("c-arena", "temporaries", memory.arena_bytes),
@@ -70,7 +74,8 @@ fn parts(memory: &MemoryFacts) -> String {
     }
     let budget = px(memory.budget_bytes as f64 / whole * 100.0);
     let _ = write!(html, "<u style=\"left:{budget}%\"></u></div><div class=\"legend\">");
-    for (class, name, size) in parts {
+    // Most machines have one node.
+    for (class, name, size) in parts.into_iter().filter(|(_, name, size)| *size > 0 || *name != COPIES) {
         let _ = write!(html, "<span><i class=\"dot {class}\"></i>{name} <b>{}</b></span>", bytes(size));
     }
     let whose = if memory.budget_given { "budget" } else { "the target's memory, but for a reserve" };
@@ -129,6 +134,7 @@ struct Map<'e> {
 impl<'e> Map<'e> {
     fn new(entry: &'e EntryReport, memory: &MemoryFacts) -> Self {
         let others = memory.touched_weight_bytes
+            + memory.weight_copy_bytes
             + memory.stream_bytes
             + memory.persistent_bytes
             + memory.process_bytes;

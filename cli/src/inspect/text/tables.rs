@@ -60,17 +60,24 @@ pub(super) fn memory(memory: &MemoryFacts, out: &mut String) -> fmt::Result {
         let place = match kind.memory {
             "arena" => format!("in an arena of {}", bytes(memory.arena_bytes)),
             "stream" => format!("read in turns into a region of {}", bytes(memory.stream_bytes)),
+            "weight" if memory.weight_copy_bytes > 0 => {
+                format!(
+                    "read from the checkpoint, {} of copies for other NUMA nodes",
+                    bytes(memory.weight_copy_bytes)
+                )
+            }
             "weight" => "read from the checkpoint".to_owned(),
             _ => "kept".to_owned(),
         };
         writeln!(out, "  {:<10} {:>6} buffers {:>13} {place}", kind.memory, kind.buffers, bytes(kind.bytes))?;
     }
-    let total = memory.weight_bytes + memory.stream_bytes + memory.persistent_bytes + memory.arena_bytes;
+    let weights = memory.weight_bytes + memory.weight_copy_bytes;
+    let total = weights + memory.stream_bytes + memory.persistent_bytes + memory.arena_bytes;
     writeln!(
         out,
         "  in all {}: weights {}, streamed weights {}, kept {}, arena {}",
         bytes(total),
-        bytes(memory.weight_bytes),
+        bytes(weights),
         bytes(memory.stream_bytes),
         bytes(memory.persistent_bytes),
         bytes(memory.arena_bytes)

@@ -64,6 +64,10 @@ impl<A: Factor, B: Factor> Kernel for Matmul<A, B> {
         self.blocks.count(extents.of(leading(&self.y)), self.layout.columns)
     }
 
+    fn row_tiles(&self, _phase: usize, extents: &Extents) -> Option<usize> {
+        Some(self.blocks.row_tiles(extents.of(leading(&self.y))))
+    }
+
     fn scratch(&self) -> usize {
         PACKED + self.blocks.rows * PANEL
     }

@@ -76,6 +76,10 @@ impl Kernel for Matmul {
         self.blocks.count(extents.of(leading(&self.y)), self.layout.columns)
     }
 
+    fn row_tiles(&self, _phase: usize, extents: &Extents) -> Option<usize> {
+        Some(self.blocks.row_tiles(extents.of(leading(&self.y))))
+    }
+
     fn scratch(&self) -> usize {
         scratch_elements(self.blocks.rows, self.blocks.most_columns(self.layout.columns))
     }

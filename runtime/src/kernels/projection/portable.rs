@@ -25,6 +25,10 @@ impl<X: Factor, W: Factor> Kernel for Forward<X, W> {
         self.bound.tiles(extents)
     }
 
+    fn row_tiles(&self, _phase: usize, extents: &Extents) -> Option<usize> {
+        Some(self.bound.blocks.row_tiles(self.bound.tokens(extents)))
+    }
+
     fn scratch(&self) -> usize {
         let ranks = self.bound.members.iter().filter_map(|member| member.adapter.as_ref()).map(|a| a.rank);
         PACKED + self.bound.blocks.rows * (PANEL + ranks.max().unwrap_or(0))
@@ -104,6 +108,10 @@ pub(super) fn grad<Y: Factor, W: Factor>(bound: ProjectionGrad) -> Result<Box<dy
 impl<Y: Factor, W: Factor> Kernel for Grad<Y, W> {
     fn tiles(&self, _phase: usize, extents: &Extents) -> usize {
         self.bound.blocks.count(extents.of(self.bound.tokens()), self.bound.inputs)
+    }
+
+    fn row_tiles(&self, _phase: usize, extents: &Extents) -> Option<usize> {
+        Some(self.bound.blocks.row_tiles(extents.of(self.bound.tokens())))
     }
 
     fn scratch(&self) -> usize {

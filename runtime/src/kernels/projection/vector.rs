@@ -62,6 +62,10 @@ impl<S: Simd> Kernel for Forward<S> {
         self.bound.tiles(extents)
     }
 
+    fn row_tiles(&self, _phase: usize, extents: &Extents) -> Option<usize> {
+        Some(self.bound.blocks.row_tiles(self.bound.tokens(extents)))
+    }
+
     fn scratch(&self) -> usize {
         let columns = self.bound.members.iter().map(|member| self.bound.blocks.most_columns(member.outputs));
         scratch_elements(self.bound.blocks.rows, columns.max().unwrap_or(0))
@@ -127,6 +131,10 @@ struct Grad<S> {
 impl<S: Simd> Kernel for Grad<S> {
     fn tiles(&self, _phase: usize, extents: &Extents) -> usize {
         self.bound.blocks.count(extents.of(self.bound.tokens()), self.bound.inputs)
+    }
+
+    fn row_tiles(&self, _phase: usize, extents: &Extents) -> Option<usize> {
+        Some(self.bound.blocks.row_tiles(extents.of(self.bound.tokens())))
     }
 
     fn scratch(&self) -> usize {

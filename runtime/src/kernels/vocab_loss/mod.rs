@@ -108,6 +108,12 @@ impl VocabLoss {
         }
     }
 
+    /// Of the tiles of a phase, those side by side for the same columns; none where there are no columns.
+    pub(super) fn row_tiles(&self, phase: usize, extents: &Extents) -> Option<usize> {
+        let (rows, step) = self.phase(phase, extents);
+        (step != 1).then(|| self.blocks.row_tiles(rows.len()))
+    }
+
     /// What tile `tile` of a phase does.
     pub(super) fn tile(&self, phase: usize, tile: usize, extents: &Extents) -> Part {
         let (rows, step) = self.phase(phase, extents);

@@ -31,6 +31,10 @@ impl<H: Factor, W: Factor> Kernel for Portable<H, W> {
         self.bound.tiles(phase, extents)
     }
 
+    fn row_tiles(&self, phase: usize, extents: &Extents) -> Option<usize> {
+        self.bound.row_tiles(phase, extents)
+    }
+
     fn scratch(&self) -> usize {
         PACKED + self.bound.blocks.rows * PANEL
     }

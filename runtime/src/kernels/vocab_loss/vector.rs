@@ -46,6 +46,10 @@ impl<S: Simd> Kernel for Vector<S> {
         self.bound.tiles(phase, extents)
     }
 
+    fn row_tiles(&self, phase: usize, extents: &Extents) -> Option<usize> {
+        self.bound.row_tiles(phase, extents)
+    }
+
     fn scratch(&self) -> usize {
         let columns = self.bound.vocabulary.max(self.bound.width);
         scratch_elements(self.bound.blocks.rows, self.bound.blocks.most_columns(columns))
