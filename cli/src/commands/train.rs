@@ -29,16 +29,13 @@ pub(crate) fn run(job: &JobFlags, plan: Option<&Path>, console: Console) -> Resu
 /// Runs the command on one of `ranks`.
 fn run_on(ranks: &Ranks, job: &JobFlags, plan: Option<&Path>, console: Console) -> Result<Outcome, CliError> {
     let seat = ranks::seat(ranks, console)?;
-    let verdicts = job.reference.verdicts()?;
-    verdicts.notes.iter().for_each(|note| console.note(note));
-    verdicts.warnings.iter().for_each(|warning| console.warn(warning));
-    settings::check_schedule(&job.run)?.iter().for_each(|warning| console.warn(warning));
+    judge_flags(job, console)?;
     let model_dir = settings::model_dir(&job.compile.model)?;
     evaluation::check(job, console)?;
     let report_to = job.logging.report_to()?;
     let sources = data::find(&job.data, evaluation::wanted(job)?, console)?;
-    let adapter = job.run.adapter.as_deref().map(|path| load_adapter(path).map(|adapter| (path, adapter)));
-    let adapter = adapter.transpose()?;
+    let adapter =
+        job.run.adapter.as_deref().map(|path| Ok::<_, CliError>((path, load_adapter(path)?))).transpose()?;
     let mut flags = job.compile.clone();
     flags.window.ranks = ranks.count() as u64;
     let flags = flags_of_data(flags, &sources.train, plan.is_some(), console)?;
@@ -87,6 +84,15 @@ fn run_on(ranks: &Ranks, job: &JobFlags, plan: Option<&Path>, console: Console) 
         console,
     };
     run.go(saved)
+}
+
+/// Says what flags of the reference workflow come to, and what is odd about a schedule.
+fn judge_flags(job: &JobFlags, console: Console) -> Result<(), CliError> {
+    let verdicts = job.reference.verdicts()?;
+    verdicts.notes.iter().for_each(|note| console.note(note));
+    verdicts.warnings.iter().for_each(|warning| console.warn(warning));
+    settings::check_schedule(&job.run)?.iter().for_each(|warning| console.warn(warning));
+    Ok(())
 }
 
 /// The flags of compiling, with those that pre-tokenised batches settle.

@@ -20,8 +20,9 @@ mod tiles;
 mod timing;
 
 use crate::kernels::{Element, Kernel, KernelError, View};
+use crate::memory::node_policy::Interleaved;
 use crate::memory::region::{OutOfMemory, Region};
-use crate::topology::{Interleaved, Topology};
+use crate::topology::Topology;
 use copies::Copies;
 use gptjc_graphs::plan::{Plan, verify::PlanError};
 use gptjc_graphs::shape::{Extents, TensorType};

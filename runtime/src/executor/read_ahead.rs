@@ -2,7 +2,7 @@
 //!
 //! Without it, a page is fetched when a kernel first touches it, by a thread that then waits.
 
-use crate::topology::Interleaved;
+use crate::memory::node_policy::Interleaved;
 use crate::weights::Checkpoint;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -2,4 +2,5 @@
 
 pub mod file_reader;
 pub mod mapped_file;
+pub(crate) mod node_policy;
 pub mod region;

@@ -8,7 +8,6 @@
 //! Does not: change results. They depend on neither threads nor sockets, so a topology may be pretended.
 
 mod affinity;
-mod memory_policy;
 mod pretended;
 mod quota;
 mod sys;
@@ -16,7 +15,6 @@ mod sys;
 mod tests;
 
 pub use affinity::{BoundThread, CpuMask, allowed};
-pub use memory_policy::Interleaved;
 pub use pretended::Pretended;
 
 use crate::diagnosis::SystemFiles;

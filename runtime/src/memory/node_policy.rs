@@ -16,7 +16,7 @@ const WORD: usize = libc::c_ulong::BITS as usize;
 /// The calling thread's first touches go to several nodes in turn, page by page, until this is dropped. Pages of files that
 /// the thread has the system fetch into the page cache do as well.
 #[derive(Debug)]
-pub struct Interleaved {
+pub(crate) struct Interleaved {
     of_this_thread: PhantomData<*const ()>,
 }
 
@@ -25,7 +25,7 @@ impl Interleaved {
     ///
     /// # Errors
     /// What the system says if it refuses: it knows no such node or no nodes at all, or a sandbox forbids the call.
-    pub fn over(nodes: &[usize]) -> io::Result<Option<Self>> {
+    pub(crate) fn over(nodes: &[usize]) -> io::Result<Option<Self>> {
         if nodes.len() < 2 {
             return Ok(None);
         }
