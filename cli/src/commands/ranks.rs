@@ -115,13 +115,14 @@ pub(crate) fn agree(
     trainer: &mut Trainer,
     checkpoints: &Checkpoints,
     state: &RunState,
+    evaluation: &str,
     patience: Option<Duration>,
 ) -> Result<(), CliError> {
     if trainer.ranks().is_alone() {
         return Ok(());
     }
     let program = together(trainer.ranks(), program())?;
-    let agreed = checkpoints.agree(trainer, state, program);
+    let agreed = checkpoints.agree(trainer, state, program, evaluation);
     agreed.map_err(|error| CliError::Ranks(error.into()))?;
     trainer.ranks().start(patience);
     Ok(())

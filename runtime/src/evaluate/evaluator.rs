@@ -3,12 +3,15 @@
 use super::forward::MeanLoss;
 use super::generation::Generator;
 use crate::data::window::Window;
+use crate::hex::hex;
+use crate::train::checkpoint::hash_windows;
 use crate::train::{Evaluator, Observer, TrainError, Trainer};
 use crate::validate::engine::argmax;
 use crate::validate::mnli::{Mode, Prediction, Row, count};
 use crate::validate::native_engine;
 use crate::validate::questions::Questions;
 use crate::validate::report::Report;
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -181,7 +184,28 @@ fn flattened(scores: &Option<Vec<f32>>) -> [f32; 4] {
     }
 }
 
+/// A hash of prompts and labels.
+fn hash(questions: &Questions) -> String {
+    let mut hash = Sha256::new();
+    for Row { prompt, label, .. } in &questions.rows {
+        hash.update((prompt.len() as u64).to_le_bytes());
+        prompt.iter().for_each(|token| hash.update(token.to_le_bytes()));
+        hash.update(label.map_or(u64::MAX, |label| label as u64).to_le_bytes());
+    }
+    hex(&hash.finalize()[..8])
+}
+
 impl Evaluator for ModelEvaluator<'_> {
+    fn identity(&self) -> String {
+        let [windows, scored, generated] = self.parts();
+        let loss = &hash_windows(&self.windows)[..16];
+        let of_scored = self.scored.as_ref().map(hash).unwrap_or_default();
+        let of_generated = self.generated.as_ref().map(|(questions, _)| hash(questions)).unwrap_or_default();
+        format!(
+            "the loss of {windows} windows ({loss}), {scored} rows scored ({of_scored}), {generated} answered ({of_generated})"
+        )
+    }
+
     fn evaluate(
         &mut self,
         trainer: &mut Trainer,

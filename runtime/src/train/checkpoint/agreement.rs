@@ -6,7 +6,7 @@ use super::facts::Facts;
 use super::{Checkpoints, places};
 use crate::hex::hex;
 use crate::ranks::RanksError;
-use crate::train::{RunState, TrainError, Trainer};
+use crate::train::{RunState, TrainError, TrainOptions, Trainer};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -16,6 +16,8 @@ struct Card {
     program: String,
     facts: Facts,
     position: String,
+    /// What it does between steps: when ranks meet.
+    besides: String,
     /// Hash of parameters and moments.
     parameters: String,
 }
@@ -28,6 +30,11 @@ impl Card {
             ("gptjc", &self.program, &first.program),
             ("rounding of the kernels", &self.facts.rounding, &first.facts.rounding),
             ("where the run begins", &self.position, &first.position),
+            (
+                "what is done between steps (--eval-steps, --save-steps and so on)",
+                &self.besides,
+                &first.besides,
+            ),
         ];
         for (name, own, other) in pairs.into_iter().filter(|(_, own, other)| own != other) {
             lines.push(format!("{name}: given {own}, rank 0 has {other}"));
@@ -43,11 +50,18 @@ impl Card {
 }
 
 impl Checkpoints {
-    /// Proves that all ranks would do the same from `state` on; `program` says which program each of them runs.
+    /// Proves that all ranks would do the same from `state` on; `program` says which program each of them runs, `evaluation`
+    /// what it measures and what follows from that.
     ///
     /// # Errors
     /// [`RanksError::Disagree`] on every rank, naming the first that would do something else and what.
-    pub fn agree(&self, trainer: &mut Trainer, state: &RunState, program: String) -> Result<(), TrainError> {
+    pub fn agree(
+        &self,
+        trainer: &mut Trainer,
+        state: &RunState,
+        program: String,
+        evaluation: &str,
+    ) -> Result<(), TrainError> {
         if trainer.ranks().is_alone() {
             return Ok(());
         }
@@ -55,6 +69,7 @@ impl Checkpoints {
         let card = Card {
             program,
             facts: self.facts.clone(),
+            besides: besides(trainer.options(), evaluation),
             position: format!("{steps} steps and {} windows done", state.windows_done),
             parameters: hash(trainer)?,
         };
@@ -74,6 +89,11 @@ impl Checkpoints {
         }
         Ok(())
     }
+}
+
+fn besides(options: &TrainOptions, evaluation: &str) -> String {
+    let TrainOptions { eval, eval_on_start, save, .. } = options;
+    format!("evaluation {eval:?}, at the start {eval_on_start}, saving {save:?}; {evaluation}")
 }
 
 /// A hash of what an optimizer step changes.

@@ -118,7 +118,8 @@ fn rounding(plan: &Plan) -> &'static str {
     }
 }
 
-fn hash_windows(windows: &[Window]) -> String {
+/// A hash of windows, in order.
+pub(crate) fn hash_windows(windows: &[Window]) -> String {
     let mut hash = Sha256::new();
     let mut bytes = Vec::new();
     for Window { tokens, positions, segments, targets } in windows {

@@ -21,6 +21,7 @@ mod state_file;
 mod write;
 
 pub use error::CheckpointError;
+pub(crate) use facts::hash_windows;
 pub use saved::Saved;
 pub use state_file::STATE_FILE;
 pub(crate) use write::FileSet;
