@@ -1,12 +1,15 @@
 //! Runs of several processes under mpirun. Each is small; the machine may have fewer cores than they have ranks.
 
 use crate::common::{copy_directory, edit_tensor, golden};
+use crate::tiny_model::TinyModel;
+use serde_json::{Value, json};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
+const GPTJC: &str = env!("CARGO_BIN_EXE_gptjc");
 const FLAGS: &str = "--lora-dropout 0.1 --precision f32 --micro-batch 1 --logging-steps 1 \
                      --threads 1 --global-batch-size 6";
 
@@ -42,7 +45,7 @@ impl Case {
     /// A run of so many ranks.
     fn mpirun(&self, ranks: usize, out: &str, more: &str) -> Command {
         let mut command = mpirun();
-        command.args(["-n", &ranks.to_string(), env!("CARGO_BIN_EXE_gptjc")]);
+        command.args(["-n", &ranks.to_string(), GPTJC]);
         command.args(self.train(out, &golden("accumulate/model"), more));
         command
     }
@@ -72,7 +75,7 @@ fn ok(output: Output) -> String {
 fn ranks_write_the_bytes_of_one_process_and_go_on_with_others() {
     let case = Case::new();
     let alone = case.train("alone", &golden("accumulate/model"), "");
-    ok(Command::new(env!("CARGO_BIN_EXE_gptjc")).args(alone).output().unwrap());
+    ok(Command::new(GPTJC).args(alone).output().unwrap());
     let out = ok(case.mpirun(2, "two", "--save-strategy steps --save-steps 2").output().unwrap());
     assert!(out.contains("2 ranks, 2 of them on") && out.contains("rank 0 sent"), "{out}");
     assert_eq!(out.matches("trainable params").count(), 1, "one rank shows: {out}");
@@ -88,7 +91,7 @@ fn a_rank_that_is_killed_ends_the_run_and_the_next_one_goes_on() {
     let case = Case::new();
     const EPOCHS: &str = "--num-train-epochs 40";
     let alone = case.train("alone", &golden("accumulate/model"), EPOCHS);
-    ok(Command::new(env!("CARGO_BIN_EXE_gptjc")).args(alone).output().unwrap());
+    ok(Command::new(GPTJC).args(alone).output().unwrap());
     let more = &format!("{EPOCHS} --rolling-checkpoint-minutes 0.000001");
     let mut child =
         case.mpirun(3, "out", more).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -116,9 +119,8 @@ fn a_rank_with_another_model_or_a_broken_one_is_named() {
     edit_tensor(&from.join(file), &other.join(file), name, |bytes| bytes[0] ^= 1);
     let mixed = |out: &str| {
         let mut command = mpirun();
-        let gptjc = env!("CARGO_BIN_EXE_gptjc");
-        command.args(["-n", "1", gptjc]).args(case.train(out, &from, ""));
-        command.args([":", "-n", "1", gptjc]).args(case.train(out, &other, ""));
+        command.args(["-n", "1", GPTJC]).args(case.train(out, &from, ""));
+        command.args([":", "-n", "1", GPTJC]).args(case.train(out, &other, ""));
         command.output().unwrap()
     };
     let message = |output: Output| {
@@ -139,10 +141,57 @@ fn a_rank_with_another_model_or_a_broken_one_is_named() {
     assert!(!case.out("out").join("adapter_model.safetensors").exists());
 }
 
+/// What is measured of the tiny model that is trained by `launcher`, which is given gptjc and its words.
+fn measured(mut launcher: Command, tiny: &TinyModel, rows: usize, out: &Path) -> Vec<Value> {
+    let row = |number: usize| {
+        let label = ["entailment", "neutral", "contradiction"][number % 3];
+        let (premise, hypothesis) = (format!("Office {number} has letters."), format!("{number} desks."));
+        format!("{}\n", json!({"premise": premise, "hypothesis": hypothesis, "label": label}))
+    };
+    let data = tiny.path("rows.jsonl");
+    fs::write(&data, (0..rows).map(row).collect::<String>()).unwrap();
+    let (model, data, out_dir) = (tiny.model(), data.display().to_string(), out.display().to_string());
+    launcher.args(["train", "--model", &model.display().to_string(), "--train-file", &data]);
+    launcher.args([
+        "--validation-file",
+        &data,
+        "--output-dir",
+        &out_dir,
+        "--eval-metrics",
+        "loss,score,generate",
+    ]);
+    launcher.args(
+        "--eval-strategy steps --eval-steps 1 --max-steps 2 --precision f32 --packing pad --max-seq-length 48 \
+         --global-batch-size 2 --threads 1"
+            .split_whitespace(),
+    );
+    ok(launcher.output().unwrap());
+    let state: Value = serde_json::from_slice(&fs::read(out.join("trainer_state.json")).unwrap()).unwrap();
+    let log = state["log_history"].as_array().unwrap().iter().filter(|entry| entry["eval_loss"].is_number());
+    let timeless = |entry: &Value| {
+        let mut entry = entry.as_object().unwrap().clone();
+        entry.retain(|name, _| !name.contains("runtime") && !name.contains("per_second"));
+        Value::from(entry)
+    };
+    log.map(timeless).collect()
+}
+
+#[test]
+fn ranks_measure_what_one_process_does_even_if_there_are_fewer_rows() {
+    let tiny = TinyModel::new();
+    for rows in [2, 7] {
+        let alone = measured(Command::new(GPTJC), &tiny, rows, &tiny.path(&format!("alone-{rows}")));
+        assert!(alone.len() == 2 && alone[0]["eval_generated_accuracy"].is_number(), "{alone:?}");
+        let mut launcher = mpirun();
+        launcher.args(["-n", "3", GPTJC]);
+        let together = measured(launcher, &tiny, rows, &tiny.path(&format!("together-{rows}")));
+        assert_eq!(together, alone);
+    }
+}
+
 #[test]
 fn a_command_line_that_cannot_be_read_is_refused_once() {
-    let output =
-        mpirun().args(["-n", "3", env!("CARGO_BIN_EXE_gptjc"), "train", "--no-such"]).output().unwrap();
+    let output = mpirun().args(["-n", "3", GPTJC, "train", "--no-such"]).output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!((output.status.code(), text.matches("error: ").count()), (Some(2), 1), "{text}");
 }
@@ -150,7 +199,7 @@ fn a_command_line_that_cannot_be_read_is_refused_once() {
 #[test]
 fn a_rank_that_hangs_is_named() {
     let case = Case::new();
-    let more = "--rank-timeout 2 --num-train-epochs 2000";
+    let more = "--rank-timeout 5 --num-train-epochs 2000";
     let mut child =
         case.mpirun(2, "out", more).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
@@ -160,5 +209,5 @@ fn a_rank_that_hangs_is_named() {
     lines.for_each(drop);
     let ended = child.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&ended.stderr);
-    assert!(!ended.status.success() && text.contains("rank 1 has not answered for 2 s"), "{text}");
+    assert!(!ended.status.success() && text.contains("rank 1 has not answered for 5 s"), "{text}");
 }

@@ -8,9 +8,10 @@ use crate::executor::ExecutorError;
 use crate::train::{Start, TrainError, Trainer};
 use crate::validate::EngineError;
 use crate::validate::mnli::{Mode, Options, Prediction, Row, ValidateError, count, evaluate};
-use crate::validate::native_engine::NativeEngine;
+use crate::validate::native_engine::{self, NativeEngine};
 use crate::validate::report::Report;
 use gptjc_graphs::plan::Plan;
+use std::time::Instant;
 
 /// What turns the tokens of an answer into text.
 pub type Decode<'a> = Box<dyn Fn(&[u32]) -> String + 'a>;
@@ -39,13 +40,18 @@ impl<'a> Generator<'a> {
         rows: &[Row],
         progress: &mut dyn FnMut(usize),
     ) -> Result<Report, TrainError> {
-        let (part, ranks) = (trainer.ranks().part(rows.len()), trainer.ranks().count());
-        let own = self.answer_part(trainer, &rows[part], &mut |done| progress(done * ranks));
-        let (report, predictions) = trainer.together(own)?;
-        if ranks == 1 {
-            return Ok(report);
+        if trainer.ranks().is_alone() {
+            return Ok(self.answer_part(trainer, rows, progress)?.0);
         }
-        let answers: Vec<Answer> = predictions.into_iter().map(|found| (found.answer, found.text)).collect();
+        let begun = Instant::now();
+        let (part, ranks) = (&rows[trainer.ranks().part(rows.len())], trainer.ranks().count());
+        // There may be fewer rows than ranks.
+        let own = match part {
+            [] => Ok(Vec::new()),
+            part => self.answer_part(trainer, part, &mut |done| progress(done * ranks)).map(|(_, own)| own),
+        };
+        let own = trainer.together(own)?;
+        let answers: Vec<Answer> = own.into_iter().map(|found| (found.answer, found.text)).collect();
         let own = serde_json::to_vec(&answers).unwrap_or_default(); // numbers and texts
         let all = trainer.ranks().gather(own).map_err(TrainError::from)?;
         let answers =
@@ -58,7 +64,8 @@ impl<'a> Generator<'a> {
             scores: None,
         };
         let predictions: Vec<Prediction> = rows.iter().zip(answers).map(prediction).collect();
-        Ok(count(report.engine, Mode::Generate, &predictions, report.seconds))
+        let engine = native_engine::name(trainer.plan());
+        Ok(count(engine, Mode::Generate, &predictions, begun.elapsed().as_secs_f64()))
     }
 
     fn answer_part(
