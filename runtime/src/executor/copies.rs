@@ -48,11 +48,7 @@ pub(super) fn make(
         // Copying does not panic.
         threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(panicked()))).collect()
     });
-    let copies = results.into_iter().collect::<Result<Vec<_>, _>>()?;
-    for &index in copied {
-        weights.release(&plan.buffers[index].name);
-    }
-    Ok(copies)
+    results.into_iter().collect()
 }
 
 fn panicked() -> ExecutorError {
@@ -73,6 +69,8 @@ fn copy(plan: &Plan, weights: &WeightStore, copied: &[usize]) -> Result<Copies, 
         let buffer = &plan.buffers[index];
         let ty: TensorType = buffer.ty().map_err(|_| ExecutorError::NoBuffer(buffer.name.clone()))?;
         let (view, region) = weights.copy(&buffer.name, &ty, "a copy of a weight")?;
+        // Nobody reads it where it is mapped any more; a node that has not come as far finds it in the page cache.
+        weights.release(&buffer.name);
         views.insert(index, view);
         regions.push(region);
     }
