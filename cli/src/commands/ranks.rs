@@ -80,6 +80,9 @@ pub(crate) fn seat(ranks: &Ranks, console: Console) -> Result<Seat, CliError> {
     Ok(seat)
 }
 
+/// How much longer ranks wait for each other while they prepare: the first may have weights to convert.
+pub(crate) const PREPARING: u64 = 6;
+
 /// How long `seconds` make a rank wait for another; 0 is without end.
 pub(crate) fn patience(seconds: u64) -> Option<Duration> {
     (seconds > 0).then(|| Duration::from_secs(seconds))

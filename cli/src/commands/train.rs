@@ -28,6 +28,7 @@ pub(crate) fn run(job: &JobFlags, plan: Option<&Path>, console: Console) -> Resu
 
 /// Runs the command on one of `ranks`.
 fn run_on(ranks: &Ranks, job: &JobFlags, plan: Option<&Path>, console: Console) -> Result<Outcome, CliError> {
+    ranks.wait_at_most(ranks::patience(ranks::PREPARING.saturating_mul(job.run.rank_timeout)));
     let seat = ranks::seat(ranks, console)?;
     judge_flags(job, console)?;
     let model_dir = settings::model_dir(&job.compile.model)?;

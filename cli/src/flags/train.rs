@@ -56,7 +56,8 @@ pub(crate) struct RunFlags {
     /// Pretend so many sockets of so many cores, such as 2x1: for tests, changes no result
     #[arg(long, value_name = "SxC", value_parser = values::topology, hide = true)]
     pub(crate) topology: Option<Pretended>,
-    /// Under mpirun: seconds to wait for a rank before it counts as hung, which ends the run; 0 for no end
+    /// Under mpirun: seconds to wait for a rank before it counts as hung, which ends the run; six times as long before the
+    /// first step; 0 for no end
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     pub(crate) rank_timeout: u64,
     /// Evaluate after training [default: True if --validation-file is given]

@@ -138,12 +138,15 @@ impl Ranks {
         self.ask((), |inner| inner.ended = Some(inner.transport.rank() == 0));
     }
 
-    /// All ranks have agreed on what they do; from now on a rank that does not answer for `patience` counts as hung.
+    /// From now on a rank that does not answer for `patience` counts as hung; none, for as long as it takes.
+    pub fn wait_at_most(&self, patience: Option<Duration>) {
+        self.ask((), |inner| inner.transport.set_patience(patience));
+    }
+
+    /// All ranks have agreed on what they do; they [wait](Self::wait_at_most) for each other at most `patience`.
     pub fn start(&self, patience: Option<Duration>) {
-        self.ask((), |inner| {
-            inner.started = true;
-            inner.transport.set_patience(patience);
-        });
+        self.ask((), |inner| inner.started = true);
+        self.wait_at_most(patience);
     }
 
     /// True behind [`start`](Self::start).

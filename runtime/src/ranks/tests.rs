@@ -60,7 +60,7 @@ fn one_that_stops_stops_all_and_one_that_fails_is_named() {
 #[test]
 fn a_rank_that_hangs_or_leaves_is_named() {
     let ends = on_ranks(3, |ranks| {
-        ranks.start(Some(Duration::from_millis(500)));
+        ranks.wait_at_most(Some(Duration::from_millis(500)));
         if ranks.rank() == 1 {
             std::thread::sleep(Duration::from_millis(1500));
             return (None, false);
