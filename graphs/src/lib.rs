@@ -21,3 +21,4 @@ pub mod plan;
 pub mod shape;
 pub mod text;
 pub mod verify;
+pub mod wire;

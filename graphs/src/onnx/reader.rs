@@ -10,6 +10,7 @@ use super::proto::{
     tensor_shape_proto::dimension, type_proto,
 };
 use super::recipe::ElementType;
+use crate::wire::WireError;
 
 /// One dimension as declared.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,29 +87,9 @@ pub enum ReadError {
     /// The bytes are no `ModelProto`.
     #[error("not an ONNX model: {0}")]
     Decode(#[from] prost::DecodeError),
-    /// The bytes are no messages.
-    #[error("not an ONNX model: at byte {at} expected {expected}")]
-    Malformed {
-        /// Where.
-        at: usize,
-        /// What should stand there.
-        expected: &'static str,
-    },
-    /// Messages that are empty again and again: no exporter writes them.
-    #[error(
-        "not an ONNX model that anybody would export: at byte {at} its {bytes} bytes have come to take {needed} bytes of memory, of at \
-         most {most} for a file of this size"
-    )]
-    Bulky {
-        /// Size of the file.
-        bytes: usize,
-        /// Bytes in memory that such a file may take.
-        most: usize,
-        /// Where they are exceeded.
-        at: usize,
-        /// Bytes in memory until there.
-        needed: usize,
-    },
+    /// The bytes are no messages, or would take much more memory than their file.
+    #[error("not an ONNX model: {0}")]
+    Wire(#[from] WireError),
     /// There is no graph.
     #[error("the ONNX model has no graph")]
     NoGraph,
@@ -301,7 +282,7 @@ mod tests {
 
     #[test]
     fn what_is_no_model_is_refused() {
-        assert!(matches!(ModelSummary::decode(b"no model"), Err(ReadError::Malformed { .. })));
+        assert!(matches!(ModelSummary::decode(b"no model"), Err(ReadError::Wire(_))));
         assert!(matches!(ModelSummary::decode(b""), Err(ReadError::NoGraph)));
     }
 

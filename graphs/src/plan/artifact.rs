@@ -3,7 +3,9 @@
 //! Little-endian: 8 bytes of magic, format version (u32), length of the body (u64), CRC-32 of the body (u32), and the body:
 //! one protobuf message. The version stands before anything that may have another meaning in it.
 
+use super::wire_layout::Kind;
 use super::{CompileOptions, FORMAT_VERSION, Plan, verify};
+use crate::wire::{self, WireError};
 use prost::Message;
 
 /// First bytes of a plan file.
@@ -40,6 +42,9 @@ pub enum ArtifactError {
     /// A body that is no plan.
     #[error("the plan cannot be decoded: {0}; write it again with `gptjc compile`")]
     Decode(#[from] prost::DecodeError),
+    /// A body that is no message, or would take much more memory than its bytes.
+    #[error("the plan cannot be decoded: {0}; write it again with `gptjc compile`")]
+    Wire(#[from] WireError),
     /// A plan of another version.
     #[error(
         "the plan has format version {found}, this gptjc reads version {expected}; \
@@ -55,6 +60,9 @@ pub enum ArtifactError {
     #[error("the plan contradicts itself: {0}; write it again with `gptjc compile`")]
     Invalid(#[from] verify::PlanError),
 }
+
+/// Bytes in memory that any plan may take.
+const CONSTANT: usize = 64 << 10;
 
 const HEADER: usize = MAGIC.len() + 4 + 8 + 4;
 
@@ -102,6 +110,7 @@ fn open(bytes: &[u8]) -> Result<(u32, &[u8]), ArtifactError> {
 /// [`ArtifactError`] if the bytes are not a plan or are damaged.
 pub fn decode_options(bytes: &[u8]) -> Result<CompileOptions, ArtifactError> {
     let (_, body) = open(bytes)?;
+    wire::check(body, Kind::OptionsOnly, CONSTANT)?;
     Ok(OptionsOnly::decode(body)?.options)
 }
 
@@ -114,6 +123,7 @@ pub fn decode(bytes: &[u8]) -> Result<Plan, ArtifactError> {
     if found != FORMAT_VERSION {
         return Err(ArtifactError::Version { found, expected: FORMAT_VERSION });
     }
+    wire::check(body, Kind::Plan, CONSTANT)?;
     let plan = Plan::decode(body)?;
     verify::verify(&plan)?;
     Ok(plan)

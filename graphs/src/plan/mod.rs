@@ -18,6 +18,7 @@ mod target;
 pub mod target_file;
 pub mod text;
 pub mod verify;
+mod wire_layout;
 
 pub use buffer::{Buffer, Dimension, Memory, UnknownKind};
 pub use isa::Isa;

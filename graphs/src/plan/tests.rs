@@ -54,6 +54,27 @@ fn plan() -> Plan {
     }
 }
 
+/// A plan whose parts are empty, and many.
+#[test]
+fn a_plan_of_empty_parts_is_refused_before_it_is_decoded() {
+    let of_empty = |change: fn(&mut Plan)| {
+        let mut plan = plan();
+        change(&mut plan);
+        let error = artifact::decode(&artifact::encode(&plan)).unwrap_err().to_string();
+        assert!(error.contains("full of empty parts") && error.contains("gptjc compile"), "{error}");
+    };
+    of_empty(|plan| plan.buffers.resize(100_000, Buffer::default()));
+    of_empty(|plan| plan.entries.resize(100_000, EntryPoint::default()));
+    of_empty(|plan| plan.entries[0].steps.resize(100_000, Step::default()));
+    of_empty(|plan| plan.entries[0].loads.resize(100_000, Load::default()));
+    of_empty(|plan| plan.buffers[0].dims.resize(200_000, Dimension::default()));
+    of_empty(|plan| plan.remarks.resize(100_000, String::new()));
+    of_empty(|plan| plan.options.lora.get_or_insert_default().targets.resize(100_000, String::new()));
+    let mut plan = plan();
+    plan.options.lora.get_or_insert_default().targets.resize(100_000, String::new());
+    assert!(artifact::decode_options(&artifact::encode(&plan)).is_err());
+}
+
 fn refusal(change: impl FnOnce(&mut Plan)) -> String {
     let mut plan = plan();
     change(&mut plan);
