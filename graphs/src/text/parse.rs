@@ -13,6 +13,12 @@ use std::collections::{HashMap, HashSet, VecDeque};
 /// Most elements that a type can have at its bounds in a text: sizes in bytes stay far from overflow.
 pub const MAX_ELEMENTS: usize = 1 << 40;
 
+/// Most graphs of a text.
+const MAX_GRAPHS: usize = 1024;
+
+/// Most attributes of a node: more than any op has.
+const MAX_ATTRIBUTES: usize = 64;
+
 /// Parses one graph, with nothing after it.
 ///
 /// # Errors
@@ -36,6 +42,10 @@ pub fn parse_all(source: &str) -> Result<Vec<Graph>, ParseError> {
     let mut names = HashSet::new();
     while graphs.is_empty() || parser.token != Token::End {
         let offset = parser.offset;
+        if graphs.len() == MAX_GRAPHS {
+            let expected = format!("at most {MAX_GRAPHS} graphs");
+            return Err(ParseError::at(source, offset, expected, parser.token.to_string()));
+        }
         let graph = parser.graph()?;
         if !names.insert(graph.name.clone()) {
             let found = format!("a second graph `@{}`", graph.name);
@@ -344,6 +354,9 @@ impl<'s> Parser<'s> {
         }
         while !self.accept('}')? {
             let offset = self.offset;
+            if attributes.iter().count() == MAX_ATTRIBUTES {
+                return Err(self.unexpected(format!("`}}` after at most {MAX_ATTRIBUTES} attributes")));
+            }
             let name = self.word("an attribute's name or `}`")?;
             if attributes.iter().any(|(earlier, _)| earlier == name) {
                 return Err(self.error(offset, "an attribute that is not given yet", format!("`{name}`")));

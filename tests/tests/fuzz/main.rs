@@ -13,6 +13,7 @@ mod parsers;
 
 use driver::fuzz;
 use gptjc_graphs::onnx::ModelSummary;
+use gptjc_graphs::text::parse_all;
 
 macro_rules! fuzz_tests {
     ($($name:ident),* $(,)?) => {
@@ -78,4 +79,56 @@ fn a_model_of_empty_messages_keeps_to_its_bound() {
         }
     }
     assert!(refused > 10 && accepted > 10, "{refused} refused, {accepted} accepted");
+}
+
+/// Texts of many short names that differ, and other lists, which random cases do not have.
+#[test]
+fn a_graph_of_many_names_keeps_to_its_bound() {
+    let name = |number: u32| {
+        let digits = std::iter::successors(Some(number), |rest| (*rest >= 26).then(|| rest / 26 - 1));
+        digits.map(|rest| char::from(b'a' + (rest % 26) as u8)).collect::<String>()
+    };
+    for count in [500, 5_000, 50_000] {
+        let list =
+            |one: &dyn Fn(&str) -> String| (0..count).map(|number| one(&name(number))).collect::<String>();
+        let input = "%0:batch\"x\"f32[4]";
+        for (what, text) in [
+            (
+                "inputs",
+                format!("graph@g({}){{return}}", list(&|name| format!("%{name}:batch\"{name}\"f32[],"))),
+            ),
+            ("outputs", format!("graph@g({input}){{return{}}}", list(&|name| format!("\"{name}\"%0,")))),
+            (
+                "nodes",
+                format!("graph@g({input}){{{}return}}", list(&|name| format!("%{name}=add %0,%0:f32[4] "))),
+            ),
+            (
+                "results",
+                format!(
+                    "graph@g({input}){{%r{}=add %0,%0:f32[4] return}}",
+                    list(&|name| format!(",%{name}"))
+                ),
+            ),
+            ("graphs", list(&|name| format!("graph@{name}(){{return}}"))),
+            (
+                "attributes",
+                format!(
+                    "graph@g({input}){{%1=add %0,%0{{{}}}:f32[4] return}}",
+                    list(&|name| format!("{name}=1,"))
+                ),
+            ),
+            ("dimensions", format!("graph@g(%0:batch\"x\"f32[{}]){{return}}", list(&|_| "1,".to_owned()))),
+            (
+                "operands",
+                format!("graph@g({input}){{%1=add {}%0:f32[4] return}}", list(&|_| "%0,".to_owned())),
+            ),
+            (
+                "types",
+                format!("graph@g({input}){{%1=add %0,%0:{}f32[4] return}}", list(&|_| "f32[],".to_owned())),
+            ),
+        ] {
+            let peak = allocator::peak(|| drop(parse_all(&text)));
+            assert!(peak <= 16 * text.len() + (2 << 20), "{what}: {} bytes took {peak}", text.len());
+        }
+    }
 }
