@@ -83,15 +83,14 @@ impl<M: Layout> Field<M> {
     }
 }
 
-/// Returns how many bytes the message `bytes` of kind `root` takes in memory.
+/// Proves that the message `bytes` of kind `root` takes at most 8 times its bytes and `constant` in memory.
 ///
 /// # Errors
-/// [`WireError`] if it is malformed, or takes more than 8 times its bytes and `constant`.
-pub(crate) fn check<M: Layout>(bytes: &[u8], root: M, constant: usize) -> Result<usize, WireError> {
+/// [`WireError`] if it is malformed, or takes more.
+pub(crate) fn check<M: Layout>(bytes: &[u8], root: M, constant: usize) -> Result<(), WireError> {
     let most = RATIO.saturating_mul(bytes.len()).saturating_add(constant);
     let mut walk = Walk { bytes, needed: root.size(), most };
-    walk.message(root, 0, bytes.len(), 0)?;
-    Ok(walk.needed)
+    walk.message(root, 0, bytes.len(), 0)
 }
 
 /// Counts what messages take.

@@ -104,17 +104,15 @@ fn variants(packing: Packing, precision: Precision, isa: Isa) -> Vec<(&'static s
         variants.push((name, Run { threads, ..Run::new(packing, precision, isa) }));
     }
     for (name, threads) in [("2x1", 2), ("3x2", 6), ("2x2", 3)] {
-        let topology = Some(name.parse().unwrap());
-        variants.push((name, Run { threads, topology, ..Run::new(packing, precision, isa) }));
-    }
-    for (name, threads) in [("2x1", 2), ("3x2", 6), ("2x2", 3)] {
-        // A plan for these sockets, each with its own copy of the weights.
         let topology: Pretended = name.parse().unwrap();
-        let mut run = Run { threads, topology: Some(topology), ..Run::new(packing, precision, isa) };
-        run.options.target.sockets = topology.topology().sockets() as u32;
-        let plan = gptjc_compiler::compile(&run.options).unwrap();
+        let run = || Run { threads, topology: Some(topology), ..Run::new(packing, precision, isa) };
+        variants.push((name, run()));
+        // A plan for these sockets, each with its own copy of the weights.
+        let mut copied = run();
+        copied.options.target.sockets = topology.topology().sockets() as u32;
+        let plan = gptjc_compiler::compile(&copied.options).unwrap();
         assert!(plan.prediction.weight_copy_bytes > 0, "{:?}", plan.remarks);
-        variants.push((name, run));
+        variants.push((name, copied));
     }
     let mut small_caches = Run::new(packing, precision, isa);
     small_caches.options.target.l2_bytes = 4 << 10;

@@ -6,9 +6,9 @@ use crate::error::{self, CliError};
 use crate::flags::values::human_bytes;
 use gptjc_runtime::ranks::launch::{Launched, launched};
 use gptjc_runtime::ranks::{Ranks, RanksError, Seat, Standing};
+use gptjc_runtime::self_test;
 use gptjc_runtime::train::checkpoint::Checkpoints;
 use gptjc_runtime::train::{RunState, Trainer};
-use std::io::Read;
 use std::time::Duration;
 
 /// How long a rank that has nothing to say waits for the one that has, before it ends everything.
@@ -113,43 +113,29 @@ pub(crate) fn together<T>(ranks: &Ranks, own: Result<T, CliError>) -> Result<T, 
     own
 }
 
-/// Proves that all ranks would do the same from `state` on, and begins to watch over them.
+/// Proves that all ranks would do the same from `state` on, `evaluation` included, and begins to watch over them.
 pub(crate) fn agree(
     trainer: &mut Trainer,
     checkpoints: &Checkpoints,
     state: &RunState,
-    evaluation: &str,
+    evaluation: impl FnOnce() -> String,
     patience: Option<Duration>,
 ) -> Result<(), CliError> {
     if trainer.ranks().is_alone() {
         return Ok(());
     }
     let program = together(trainer.ranks(), program())?;
-    let agreed = checkpoints.agree(trainer, state, program, evaluation);
+    let agreed = checkpoints.agree(trainer, state, program, &evaluation());
     agreed.map_err(|error| CliError::Ranks(error.into()))?;
     trainer.ranks().start(patience);
     Ok(())
 }
 
-/// Version and checksum of the program that runs.
+/// Version and hash of the program that runs.
 fn program() -> Result<String, CliError> {
-    let read = || {
-        let mut file = std::fs::File::open("/proc/self/exe")?;
-        let (mut hash, mut buffer) = (0_u64, vec![0; 1 << 20]);
-        loop {
-            match file.read(&mut buffer)? {
-                0 => return Ok(hash),
-                // FNV-1a: tells builds apart, and guards against nobody.
-                count => {
-                    hash = buffer[..count]
-                        .iter()
-                        .fold(hash, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
-                }
-            }
-        }
-    };
-    let hash = read().map_err(|source| CliError::Read { path: "/proc/self/exe".into(), source })?;
-    Ok(format!("{} (build {hash:016x})", env!("CARGO_PKG_VERSION")))
+    let hash =
+        self_test::program().map_err(|source| CliError::Read { path: "/proc/self/exe".into(), source })?;
+    Ok(format!("{} (build {:.16})", env!("CARGO_PKG_VERSION"), hash))
 }
 
 /// Says what was sent, and how much of the time that took.
@@ -173,8 +159,9 @@ pub(crate) fn end(ranks: &Ranks, result: Result<Outcome, CliError>) -> Result<Ou
         result => return result,
     };
     // Before they have started, others may have failed too, and all come to this point. What fails here is that they do not.
-    let told = if ranks.is_started() { Ok(()) } else { together(ranks, Err::<(), _>(failed_here(&failure))) };
-    drop(told);
+    if !ranks.is_started() {
+        let _ = ranks.stand(Standing::Failed(failure.to_string()));
+    }
     if ranks.speaks() {
         console::error(&format!(
             "on rank {} of {}: {}",
@@ -187,11 +174,6 @@ pub(crate) fn end(ranks: &Ranks, result: Result<Outcome, CliError>) -> Result<Ou
     }
     ranks.abort();
     Err(failure)
-}
-
-/// What other ranks are told of `failure`.
-fn failed_here(failure: &CliError) -> CliError {
-    CliError::Ranks(failure.to_string().into())
 }
 
 fn failed(error: RanksError) -> CliError {

@@ -103,9 +103,11 @@ impl Run<'_> {
             Some(saved) => self.resume(saved, &mut checkpoints)?,
             None => RunState::default(),
         };
-        let measured = self.evaluator.as_ref().map(|evaluator| evaluator.identity());
-        let evaluation = format!("{:?}; {}", self.policy, measured.unwrap_or_default());
-        ranks::agree(self.trainer, &checkpoints, &state, &evaluation, self.patience)?;
+        let evaluation = || {
+            let measured = self.evaluator.as_ref().map(|evaluator| evaluator.identity());
+            format!("{:?}; {}", self.policy, measured.unwrap_or_default())
+        };
+        ranks::agree(self.trainer, &checkpoints, &state, evaluation, self.patience)?;
         let mut observers = self.observers();
         let finished = self.train(state, &mut checkpoints, &mut observers);
         let result = finished.and_then(|finished| self.end(finished, &checkpoints, &mut observers));

@@ -57,22 +57,18 @@ fn model_facts(directory: &Path, plan: &Plan) -> ModelFacts {
     }
 }
 
-/// What the copies of weights are called.
-const COPIES: &str = "copies of the weights on other NUMA nodes";
-
 fn plan_facts(plan: &Plan) -> PlanFacts {
     let (options, need) = (&plan.options, MemoryNeed::of(plan));
-    let parts = [
+    let mut parts = vec![
         ("weights", need.weights),
-        (COPIES, need.copies),
         ("streamed weights", need.stream),
         ("parameters, moments, gradients", need.persistent),
         ("temporaries", need.arena),
         ("the process besides", need.process),
-    ]
-    .into_iter();
-    // Most machines have one node.
-    let is_there = |&(name, bytes): &(&str, u64)| bytes > 0 || name != COPIES;
+    ];
+    if need.copies > 0 {
+        parts.insert(1, ("copies of the weights on other NUMA nodes", need.copies));
+    }
     PlanFacts {
         precision: options.precision().to_string(),
         packing: options.packing().to_string(),
@@ -81,7 +77,7 @@ fn plan_facts(plan: &Plan) -> PlanFacts {
         step_windows: options.step_windows,
         lora: options.lora.as_ref().map(adapters),
         peak_bytes: need.total(),
-        memory: parts.filter(is_there).map(|(name, bytes)| (name.to_owned(), bytes)).collect(),
+        memory: parts.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect(),
         budget_bytes: Some(options.memory_budget).filter(|&bytes| bytes > 0),
         step_seconds: plan.prediction.seconds,
         wait_seconds: plan.prediction.wait_seconds,

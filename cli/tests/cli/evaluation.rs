@@ -1,21 +1,16 @@
 //! Evaluation during training, what a run leaves, and the page about it, on a tiny model.
 
 use crate::common::{Run, gptjc};
-use crate::tiny_model::TinyModel;
-use serde_json::{Value, json};
+use crate::tiny_model::{TinyModel, office_row};
+use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Writes rows to train on, and fewer to evaluate on.
 fn data(tiny: &TinyModel) -> (PathBuf, PathBuf) {
-    let row = |number: usize| {
-        let label = ["entailment", "neutral", "contradiction"][number % 3];
-        let (premise, hypothesis) = (format!("Office {number} has letters."), format!("{number} desks."));
-        format!("{}\n", json!({"premise": premise, "hypothesis": hypothesis, "label": label}))
-    };
     let (train, validation) = (tiny.path("train.jsonl"), tiny.path("validation.jsonl"));
-    fs::write(&train, (0..8).map(row).collect::<String>()).unwrap();
-    fs::write(&validation, (20..26).map(row).collect::<String>()).unwrap();
+    fs::write(&train, (0..8).map(office_row).collect::<String>()).unwrap();
+    fs::write(&validation, (20..26).map(office_row).collect::<String>()).unwrap();
     (train, validation)
 }
 

@@ -4,6 +4,7 @@
 mod bad_input;
 mod bad_questions;
 mod bench;
+mod case;
 mod commands;
 mod common;
 mod compare;

@@ -1,57 +1,37 @@
 //! Runs of several processes under mpirun. Each is small; the machine may have fewer cores than they have ranks.
 
-use crate::common::{copy_directory, edit_tensor, golden};
-use crate::tiny_model::TinyModel;
-use serde_json::{Value, json};
+use crate::case::Case;
+use crate::tiny_model::{TinyModel, office_row};
+use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use tempfile::TempDir;
 
 const GPTJC: &str = env!("CARGO_BIN_EXE_gptjc");
-const FLAGS: &str = "--lora-dropout 0.1 --precision f32 --micro-batch 1 --logging-steps 1 \
-                     --threads 1 --global-batch-size 6";
-
-struct Case {
-    root: TempDir,
-}
+const FLAGS: [(&str, &str); 6] = [
+    ("--lora-dropout", "0.1"),
+    ("--precision", "f32"),
+    ("--micro-batch", "1"),
+    ("--logging-steps", "1"),
+    ("--threads", "1"),
+    ("--global-batch-size", "6"),
+];
 
 impl Case {
-    fn new() -> Self {
-        Self { root: TempDir::new().unwrap() }
-    }
-
-    fn out(&self, name: &str) -> PathBuf {
-        self.root.path().join(name)
-    }
-
-    fn train(&self, out: &str, model: &Path, more: &str) -> Vec<String> {
-        let case = golden("accumulate");
-        let path = |path: PathBuf| path.to_str().unwrap().to_owned();
-        let mut words = vec!["train".to_owned()];
-        for (flag, value) in [
-            ("--model", path(model.to_owned())),
-            ("--train-tokens", path(case.join("batches.safetensors"))),
-            ("--adapter", path(case.join("adapter_init"))),
-            ("--output-dir", path(self.out(out))),
-        ] {
-            words.extend([flag.to_owned(), value]);
-        }
-        words.extend(FLAGS.split_whitespace().chain(more.split_whitespace()).map(str::to_owned));
-        words
+    /// A run of one process.
+    fn unlaunched(&self, out: &str, more: &str) -> Command {
+        let mut command = Command::new(GPTJC);
+        command.args(self.words(&FLAGS, out, more)).current_dir(self.root.path());
+        command
     }
 
     /// A run of so many ranks.
     fn mpirun(&self, ranks: usize, out: &str, more: &str) -> Command {
         let mut command = mpirun();
-        command.args(["-n", &ranks.to_string(), GPTJC]);
-        command.args(self.train(out, &golden("accumulate/model"), more));
+        command.args(["-n", &ranks.to_string(), GPTJC]).args(self.words(&FLAGS, out, more));
+        command.current_dir(self.root.path());
         command
-    }
-
-    fn adapter(&self, out: &str) -> Vec<u8> {
-        fs::read(self.out(out).join("adapter_model.safetensors")).unwrap()
     }
 }
 
@@ -74,8 +54,7 @@ fn ok(output: Output) -> String {
 #[test]
 fn ranks_write_the_bytes_of_one_process_and_go_on_with_others() {
     let case = Case::new();
-    let alone = case.train("alone", &golden("accumulate/model"), "");
-    ok(Command::new(GPTJC).args(alone).output().unwrap());
+    ok(case.unlaunched("alone", "").output().unwrap());
     let out = ok(case.mpirun(2, "two", "--save-strategy steps --save-steps 2").output().unwrap());
     assert!(out.contains("2 ranks, 2 of them on") && out.contains("rank 0 sent"), "{out}");
     assert_eq!(out.matches("trainable params").count(), 1, "one rank shows: {out}");
@@ -90,8 +69,7 @@ fn ranks_write_the_bytes_of_one_process_and_go_on_with_others() {
 fn a_rank_that_is_killed_ends_the_run_and_the_next_one_goes_on() {
     let case = Case::new();
     const EPOCHS: &str = "--num-train-epochs 40";
-    let alone = case.train("alone", &golden("accumulate/model"), EPOCHS);
-    ok(Command::new(GPTJC).args(alone).output().unwrap());
+    ok(case.unlaunched("alone", EPOCHS).output().unwrap());
     let more = &format!("{EPOCHS} --rolling-checkpoint-minutes 0.000001");
     let mut child =
         case.mpirun(3, "out", more).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -112,15 +90,12 @@ fn a_rank_that_is_killed_ends_the_run_and_the_next_one_goes_on() {
 #[test]
 fn a_rank_with_another_model_or_a_broken_one_is_named() {
     let case = Case::new();
-    let (from, other) = (golden("accumulate/model"), case.out("model"));
-    copy_directory(&from, &other);
-    let file = "model.safetensors";
-    let name = "transformer.h.1.mlp.fc_in.weight";
-    edit_tensor(&from.join(file), &other.join(file), name, |bytes| bytes[0] ^= 1);
+    let other = case.model("model", |bytes| bytes[0] ^= 1);
     let mixed = |out: &str| {
         let mut command = mpirun();
-        command.args(["-n", "1", GPTJC]).args(case.train(out, &from, ""));
-        command.args([":", "-n", "1", GPTJC]).args(case.train(out, &other, ""));
+        command.args(["-n", "1", GPTJC]).args(case.words(&FLAGS, out, ""));
+        let with_other = case.words(&FLAGS, out, &format!("--model {}", other.display()));
+        command.args([":", "-n", "1", GPTJC]).args(with_other).current_dir(case.root.path());
         command.output().unwrap()
     };
     let message = |output: Output| {
@@ -135,7 +110,7 @@ fn a_rank_with_another_model_or_a_broken_one_is_named() {
         "{text}"
     );
     assert!(text.contains("the model: it has other weights"), "{text}");
-    fs::remove_file(other.join(file)).unwrap();
+    fs::remove_file(other.join("model.safetensors")).unwrap();
     let text = message(mixed("out2"));
     assert!(text.contains("on rank 1 of 2: error: cannot load the model"), "{text}");
     assert!(!case.out("out").join("adapter_model.safetensors").exists());
@@ -143,13 +118,8 @@ fn a_rank_with_another_model_or_a_broken_one_is_named() {
 
 /// What is measured of the tiny model that is trained by `launcher`, which is given gptjc and its words.
 fn measured(mut launcher: Command, tiny: &TinyModel, rows: usize, out: &Path) -> Vec<Value> {
-    let row = |number: usize| {
-        let label = ["entailment", "neutral", "contradiction"][number % 3];
-        let (premise, hypothesis) = (format!("Office {number} has letters."), format!("{number} desks."));
-        format!("{}\n", json!({"premise": premise, "hypothesis": hypothesis, "label": label}))
-    };
     let data = tiny.path("rows.jsonl");
-    fs::write(&data, (0..rows).map(row).collect::<String>()).unwrap();
+    fs::write(&data, (0..rows).map(office_row).collect::<String>()).unwrap();
     let (model, data, out_dir) = (tiny.model(), data.display().to_string(), out.display().to_string());
     launcher.args(["train", "--model", &model.display().to_string(), "--train-file", &data]);
     launcher.args([

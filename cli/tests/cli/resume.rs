@@ -1,14 +1,14 @@
 //! Runs that are stopped and go on: by kill -9, by a signal, by a disk that is full; and what is refused.
 
-use crate::common::{Run, copy_directory, edit_tensor, golden, gptjc_in};
+use crate::case::Case;
+use crate::common::{Run, edit_tensor, golden, gptjc_in};
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-use tempfile::TempDir;
 
 /// Long enough for a run that hangs, on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -28,43 +28,10 @@ const FLAGS: [(&str, &str); 7] = [
 /// A checkpoint after every micro-batch.
 const ALWAYS: &str = "--rolling-checkpoint-minutes 0.000001";
 
-/// Runs of the case in one directory.
-struct Case {
-    root: TempDir,
-}
-
 impl Case {
-    fn new() -> Self {
-        Self { root: TempDir::new().unwrap() }
-    }
-
-    fn out(&self, name: &str) -> PathBuf {
-        self.root.path().join(name)
-    }
-
     /// The flags of the case, but for those that `more` has.
     fn arguments(&self, out: &str, more: &str) -> Vec<String> {
-        let case = golden("accumulate");
-        let path = |name: &str| case.join(name).to_str().unwrap().to_owned();
-        let mut flags = FLAGS.map(|(flag, value)| (flag, value.to_owned())).to_vec();
-        flags.push(("--model", path("model")));
-        flags.push(("--train-tokens", path("batches.safetensors")));
-        flags.push(("--adapter", path("adapter_init")));
-        flags.push(("--output-dir", out.to_owned()));
-        let more: Vec<&str> = more.split_whitespace().collect();
-        flags.retain(|(flag, _)| !more.contains(flag));
-        let words = flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);
-        let more = more.into_iter().map(str::to_owned);
-        std::iter::once("train".to_owned()).chain(words).chain(more).collect()
-    }
-
-    /// A copy of the model with another weight in the second block's MLP.
-    fn model(&self, name: &str, edit: impl FnOnce(&mut [u8])) -> PathBuf {
-        let (from, to) = (golden("accumulate/model"), self.out(name));
-        copy_directory(&from, &to);
-        let file = "model.safetensors";
-        edit_tensor(&from.join(file), &to.join(file), "transformer.h.1.mlp.fc_in.weight", edit);
-        to
+        self.words(&FLAGS, out, more)
     }
 
     fn run(&self, out: &str, more: &str) -> Run {
@@ -86,7 +53,7 @@ impl Case {
         let state = json(&self.out(out).join("trainer_state.json"));
         let log = state["log_history"].as_array().unwrap().clone();
         let steps = log.into_iter().filter(|entry| entry.get("loss").is_some()).collect();
-        (fs::read(self.out(out).join("adapter_model.safetensors")).unwrap(), steps)
+        (self.adapter(out), steps)
     }
 
     #[track_caller]

@@ -102,6 +102,13 @@ fn read_tensors(file: &Path) -> MemoryTensors {
     tensors
 }
 
+/// A labelled row, another for each number: a line of JSON.
+pub(crate) fn office_row(number: usize) -> String {
+    let label = ["entailment", "neutral", "contradiction"][number % 3];
+    let (premise, hypothesis) = (format!("Office {number} has letters."), format!("{number} desks."));
+    format!("{}\n", json!({"premise": premise, "hypothesis": hypothesis, "label": label}))
+}
+
 /// Whether the binary finds libonnxruntime. If it does not, this says so loudly, or fails where that is asked for.
 pub(crate) fn has_onnxruntime(test: &str) -> bool {
     let page: Value = serde_json::from_str(&gptjc("doctor --json", &[]).ok().out).unwrap();

@@ -64,7 +64,7 @@ impl<'a> Generator<'a> {
             scores: None,
         };
         let predictions: Vec<Prediction> = rows.iter().zip(answers).map(prediction).collect();
-        let engine = native_engine::name(trainer.plan());
+        let engine = native_engine::name(&self.plan);
         Ok(count(engine, Mode::Generate, &predictions, begun.elapsed().as_secs_f64()))
     }
 

@@ -54,47 +54,27 @@ impl MpiTransport {
 
     fn receive(&self, peer: usize, buffer: &mut [u8], pending: &mut Vec<Pending>) -> Result<(), RanksError> {
         for part in buffer.chunks_mut(MESSAGE) {
-            let mut request = MaybeUninit::<ffi::MPI_Request>::uninit();
+            let (address, length) = (part.as_mut_ptr().cast(), part.len() as c_int);
             // SAFETY: `part` outlives the request: `exchange` keeps its buffers until every request is complete, and leaks
-            // them if one is not. Nobody else looks at it meanwhile.
-            let code = unsafe {
-                ffi::MPI_Irecv(
-                    part.as_mut_ptr().cast(),
-                    part.len() as c_int,
-                    ffi::RSMPI_UINT8_T,
-                    peer as c_int,
-                    TAG,
-                    ffi::RSMPI_COMM_WORLD,
-                    request.as_mut_ptr(),
-                )
-            };
-            checked("MPI_Irecv", code)?;
-            // SAFETY: the call succeeded, so it has made a request.
-            let request = unsafe { request.assume_init() };
-            pending.push(Pending { peer, expected: Some(part.len()), request });
+            // them if one is not. Nobody else looks at it meanwhile. `request` is there to be written.
+            let begun = Pending::begin("MPI_Irecv", peer, Some(part.len()), |request| unsafe {
+                let (kind, of) = (ffi::RSMPI_UINT8_T, ffi::RSMPI_COMM_WORLD);
+                ffi::MPI_Irecv(address, length, kind, peer as c_int, TAG, of, request)
+            });
+            pending.push(begun?);
         }
         Ok(())
     }
 
     fn send(&self, peer: usize, buffer: &[u8], pending: &mut Vec<Pending>) -> Result<(), RanksError> {
         for part in buffer.chunks(MESSAGE) {
-            let mut request = MaybeUninit::<ffi::MPI_Request>::uninit();
-            // SAFETY: `part` is not changed and outlives the request, as in `receive`.
-            let code = unsafe {
-                ffi::MPI_Isend(
-                    part.as_ptr().cast(),
-                    part.len() as c_int,
-                    ffi::RSMPI_UINT8_T,
-                    peer as c_int,
-                    TAG,
-                    ffi::RSMPI_COMM_WORLD,
-                    request.as_mut_ptr(),
-                )
-            };
-            checked("MPI_Isend", code)?;
-            // SAFETY: the call succeeded, so it has made a request.
-            let request = unsafe { request.assume_init() };
-            pending.push(Pending { peer, expected: None, request });
+            let (address, length) = (part.as_ptr().cast(), part.len() as c_int);
+            // SAFETY: `part` is not changed and outlives the request, as in `receive`. `request` is there to be written.
+            let begun = Pending::begin("MPI_Isend", peer, None, |request| unsafe {
+                let (kind, of) = (ffi::RSMPI_UINT8_T, ffi::RSMPI_COMM_WORLD);
+                ffi::MPI_Isend(address, length, kind, peer as c_int, TAG, of, request)
+            });
+            pending.push(begun?);
         }
         Ok(())
     }
@@ -139,6 +119,19 @@ fn silent(pending: &[Pending]) -> Vec<usize> {
 }
 
 impl Pending {
+    /// The message that `start` has on its way when it succeeds; it writes the request.
+    fn begin(
+        call: &'static str,
+        peer: usize,
+        expected: Option<usize>,
+        start: impl FnOnce(*mut ffi::MPI_Request) -> c_int,
+    ) -> Result<Self, RanksError> {
+        // SAFETY: a constant of the library, which is initialised.
+        let mut request = unsafe { ffi::RSMPI_REQUEST_NULL };
+        checked(call, start(&raw mut request))?;
+        Ok(Self { peer, expected, request })
+    }
+
     fn is_complete(&mut self) -> Result<bool, RanksError> {
         let (mut flag, mut status) = (0, MaybeUninit::<ffi::MPI_Status>::uninit());
         // SAFETY: `request` was made by MPI and is not complete yet: a complete one is removed.

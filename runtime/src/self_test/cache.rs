@@ -37,8 +37,15 @@ pub fn identity() -> io::Result<Identity> {
     let microcode = cpuinfo.lines().find(|line| line.starts_with("microcode")).unwrap_or_default();
     let model = cpu.model.unwrap_or_default();
     let cpu = format!("{model}; {}; {}", cpu.features.join(" "), microcode.replace('\t', " "));
-    let program = hex(&Sha256::digest(fs::read(std::env::current_exe()?)?));
-    Ok(Identity { cpu, program })
+    Ok(Identity { cpu, program: program()? })
+}
+
+/// Hash of the program that runs.
+///
+/// # Errors
+/// What the system said if the program cannot read itself.
+pub fn program() -> io::Result<String> {
+    Ok(hex(&Sha256::digest(fs::read(std::env::current_exe()?)?)))
 }
 
 /// The report in `file`, if it is of `identity`.

@@ -18,7 +18,7 @@ use crate::kernels::KernelError;
 use gptjc_graphs::plan::{Isa, KernelId, Plan};
 use std::collections::BTreeSet;
 
-pub use cache::{Identity, identity, load, save};
+pub use cache::{Identity, identity, load, program, save};
 pub use compare::difference;
 
 /// Threads of a run: numbers do not depend on them, and one waits for nobody on a busy machine.

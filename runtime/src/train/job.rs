@@ -79,11 +79,11 @@ pub fn evaluate(
 ) -> Result<BTreeMap<String, f64>, TrainError> {
     let metrics = evaluator.evaluate(trainer, observer);
     let mut metrics = trainer.together(metrics)?;
-    // Seconds differ, and what is decided by metrics must not.
-    let values: Vec<f64> = metrics.values().copied().collect();
-    let values =
-        trainer.ranks().of_first(bytemuck::cast_slice(&values).to_vec()).map_err(TrainError::from)?;
     if !trainer.ranks().is_alone() {
+        // Seconds differ, and what is decided by metrics must not.
+        let values: Vec<f64> = metrics.values().copied().collect();
+        let values =
+            trainer.ranks().of_first(bytemuck::cast_slice(&values).to_vec()).map_err(TrainError::from)?;
         for (metric, value) in metrics.values_mut().zip(values.as_chunks().0) {
             *metric = f64::from_le_bytes(*value);
         }

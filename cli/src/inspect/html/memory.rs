@@ -52,19 +52,18 @@ pub(super) fn write(view: &View<'_>, entry: &EntryReport, out: &mut String) {
     section(out, "memory", "Memory", &lead, &body);
 }
 
-/// What the copies of weights are called.
-const COPIES: &str = "their copies on other NUMA nodes";
-
 /// A bar of the parts, as long as the budget.
 fn parts(memory: &MemoryFacts) -> String {
-    let parts = [
+    let mut parts = vec![
         ("c-weights", "weights that stay", memory.touched_weight_bytes),
-        ("c-weights", COPIES, memory.weight_copy_bytes),
         ("c-stream", "weights read in turns", memory.stream_bytes),
         ("c-kept", "parameters, state, batch", memory.persistent_bytes),
         ("c-arena", "temporaries", memory.arena_bytes),
         ("c-process", "process", memory.process_bytes),
     ];
+    if memory.weight_copy_bytes > 0 {
+        parts.insert(1, ("c-weights", "their copies on other NUMA nodes", memory.weight_copy_bytes));
+    }
     let used: u64 = parts.iter().map(|(.., size)| size).sum();
     let whole = used.max(memory.budget_bytes).max(1) as f64;
     let mut html = "<div class=\"parts\">".to_owned();
@@ -74,8 +73,7 @@ fn parts(memory: &MemoryFacts) -> String {
     }
     let budget = px(memory.budget_bytes as f64 / whole * 100.0);
     let _ = write!(html, "<u style=\"left:{budget}%\"></u></div><div class=\"legend\">");
-    // Most machines have one node.
-    for (class, name, size) in parts.into_iter().filter(|(_, name, size)| *size > 0 || *name != COPIES) {
+    for (class, name, size) in parts {
         let _ = write!(html, "<span><i class=\"dot {class}\"></i>{name} <b>{}</b></span>", bytes(size));
     }
     let whose = if memory.budget_given { "budget" } else { "the target's memory, but for a reserve" };
